@@ -1,0 +1,1 @@
+//! Ways to reach a service: MCP, OpenAPI, processes.

@@ -1,0 +1,1 @@
+//! Data between schemas: mapping, transformation, validation, evolution.

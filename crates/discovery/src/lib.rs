@@ -1,0 +1,1 @@
+//! What can be called: the catalogue of services and tools.

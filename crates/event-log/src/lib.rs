@@ -1,0 +1,1 @@
+//! The record of everything that happens: append, read, subscribe, project, snapshot.

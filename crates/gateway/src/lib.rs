@@ -1,0 +1,1 @@
+//! The doors agents and programs enter by, and the pipeline behind them.

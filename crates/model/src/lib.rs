@@ -1,0 +1,1 @@
+//! The vocabulary every part of Trunkline speaks: tools, calls, outcomes, principals, events.

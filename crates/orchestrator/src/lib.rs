@@ -1,0 +1,1 @@
+//! Chains of tools: plans, execution, sagas, choreography.

@@ -1,0 +1,3 @@
+//! The shop: four small HTTP services to try Trunkline on.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Development tasks: `cargo xtask test|conformance|bench|fuzz`.
+
+fn main() {}
