@@ -1,0 +1,46 @@
+//! Who a call is made for.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// How a principal proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    /// Someone on this machine: the loopback listener or the stdio door, without a key.
+    Local,
+    /// The holder of an API key.
+    ApiKey,
+    /// Trunkline itself (timers, health checks).
+    System,
+}
+
+/// Who a call is made for. Shared by every call of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Principal {
+    /// The name that policy, limits and the record use. Never a secret.
+    pub id: Arc<str>,
+    /// How it proved who it is.
+    pub kind: PrincipalKind,
+}
+
+impl Principal {
+    /// Someone on this machine.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { id: Arc::from("local"), kind: PrincipalKind::Local }
+    }
+
+    /// The holder of the API key named `id`.
+    #[must_use]
+    pub fn api_key(id: &str) -> Self {
+        Self { id: Arc::from(id), kind: PrincipalKind::ApiKey }
+    }
+
+    /// Trunkline itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { id: Arc::from("trunkline"), kind: PrincipalKind::System }
+    }
+}
