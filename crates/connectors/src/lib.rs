@@ -5,8 +5,6 @@
 pub mod mcp;
 pub mod openapi;
 pub mod process;
-mod secret;
 mod tool_settings;
 
-pub use secret::Secret;
 pub use tool_settings::{ToolEffects, ToolSettings};

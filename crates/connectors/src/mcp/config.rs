@@ -7,7 +7,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Secret, ToolSettings};
+use trunkline_model::Secret;
+
+use crate::ToolSettings;
 
 /// An MCP server. Exactly one of `command` and `url` is given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Secret, ToolSettings};
+use trunkline_model::Secret;
+
+use crate::ToolSettings;
 
 /// An HTTP service with an OpenAPI 3.1, 3.0 or Swagger 2.0 document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

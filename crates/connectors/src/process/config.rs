@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_model::{Capability, Effects};
 
-use crate::Secret;
+use trunkline_model::Secret;
 
 /// A set of commands of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
