@@ -156,7 +156,8 @@ impl From<Error> for Failure {
             .data(Json::from(serde_json::json!({ "violations": violations }))),
             Error::Deadline { read_only, .. } => {
                 let effect = if read_only { EffectState::None } else { EffectState::Unknown };
-                let next = if read_only { "Call again." } else { "Find out what happened before you call again." };
+                let next =
+                    if read_only { "Call again." } else { "Find out what happened before you call again." };
                 Self::service("TL1007", "Deadline exceeded", detail, effect, next).status(504)
             }
             Error::Log(_) => Self::gateway(
@@ -193,17 +194,20 @@ fn request_failure(error: Error, detail: String) -> Failure {
         Error::State(_) => ("TL1010", "Invalid requestState", 400, "Send the request again without it."),
         Error::KeyReused => ("TL1011", "Idempotency key reused", 422, "Use a new key for a new request."),
         Error::KeyInFlight => ("TL1012", "Request in flight", 409, "Wait for the first request's answer."),
-        Error::HeaderMismatch(_) => {
-            ("TL1014", "Headers and body disagree", 400, "Send the headers that the protocol revision asks for.")
-        }
+        Error::HeaderMismatch(_) => (
+            "TL1014",
+            "Headers and body disagree",
+            400,
+            "Send the headers that the protocol revision asks for.",
+        ),
         Error::ProtocolVersion { .. } => {
             ("TL1015", "Unsupported protocol revision", 400, "Use a revision that server/discover lists.")
         }
         Error::UnknownMethod(_) => ("TL1016", "Unknown method", 404, "Look at server/discover."),
-        Error::Params(_) => ("TL1017", "Invalid params", 400, "Correct the params and send the request again."),
-        Error::MediaType(_) => {
-            ("TL1018", "Unsupported media type", 415, "Send and accept application/json.")
+        Error::Params(_) => {
+            ("TL1017", "Invalid params", 400, "Correct the params and send the request again.")
         }
+        Error::MediaType(_) => ("TL1018", "Unsupported media type", 415, "Send and accept application/json."),
         Error::NotFound(_) => ("TL1019", "Not found", 404, "Look at /openapi.json."),
         Error::HttpMethod { .. } => ("TL1020", "Method not allowed", 405, "Look at /openapi.json."),
         _ => ("TL1001", "Malformed message", 400, "Send one JSON-RPC 2.0 message as JSON."),

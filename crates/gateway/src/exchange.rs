@@ -55,13 +55,8 @@ pub struct Exchange {
 impl Exchange {
     /// Begins a call. `context.client` is replaced by the exchange's own way back to `caller`.
     #[must_use]
-    pub fn begin(
-        gateway: &Arc<Gateway>,
-        request: Request,
-        mut context: CallContext,
-        caller: Caller,
-    ) -> Self {
-        let outbox = Arc::new(Outbox::new(gateway.clone(), &request, &context, caller));
+    pub fn begin(gateway: &Arc<Gateway>, request: Request, mut context: CallContext, caller: Caller) -> Self {
+        let outbox = Arc::new(Outbox::new(gateway, &request, &context, caller));
         context.client = outbox.clone();
         Self::with_outbox(gateway, request, context, outbox)
     }
@@ -104,6 +99,7 @@ impl Exchange {
 
     /// See [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.outbox.register(cx);
         if let Some(step) = self.outbox.take() {
             return Poll::Ready(step);
         }
@@ -117,6 +113,9 @@ impl Exchange {
             self.future = Box::pin(std::future::ready(outcome));
             return Poll::Ready(step);
         }
-        self.outbox.poll_take(cx)
+        match self.outbox.take() {
+            Some(step) => Poll::Ready(step),
+            None => Poll::Pending,
+        }
     }
 }

@@ -18,6 +18,7 @@ mod streamable;
 
 use trunkline_model::Json;
 
+pub(crate) use legacy::trace_of;
 pub(crate) use session::Sessions;
 pub(crate) use streamable::serve;
 

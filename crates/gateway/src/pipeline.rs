@@ -122,7 +122,13 @@ impl Gateway {
         if !subject.read_only {
             self.recorder.started(&call, &context, &subject).await?;
         }
-        let running = Running { gateway: self, call: &call, context: &context, subject: &subject, start: Instant::now() };
+        let running = Running {
+            gateway: self,
+            call: &call,
+            context: &context,
+            subject: &subject,
+            start: Instant::now(),
+        };
         let outcome = execute(&target, call.clone(), &context).await.map(shape);
         running.ended(&outcome).await?;
         outcome

@@ -41,7 +41,12 @@ impl Recorder {
 
     /// A call that may change something is about to be made. Not waited for: the outcome's append, which is, comes
     /// after it in the same stream.
-    pub(crate) async fn started(&self, call: &Call, context: &CallContext, subject: &Subject) -> Result<(), Error> {
+    pub(crate) async fn started(
+        &self,
+        call: &Call,
+        context: &CallContext,
+        subject: &Subject,
+    ) -> Result<(), Error> {
         let event = self.event(call, context, subject, Phase::Started, Json::empty_object());
         self.log.record(call.id, event).await.map_err(|e| Error::Log(e.to_string()))
     }
@@ -85,7 +90,8 @@ impl Recorder {
             context: Json::from(details),
         };
         let kind = Event::type_of(EventKind::ToolExecution, Phase::Refused);
-        let event = self.bare(kind, target, data, id, context.principal.clone(), context.trace.traceparent.clone());
+        let event =
+            self.bare(kind, target, data, id, context.principal.clone(), context.trace.traceparent.clone());
         self.log.record(id, event).await.map_err(|e| Error::Log(e.to_string()))
     }
 
@@ -104,21 +110,20 @@ impl Recorder {
         Ok(self.log.append(call, expected, vec![event]).await?.version)
     }
 
-    /// A session began or ended. A session's beginning is waited for: it may have to be found again.
-    pub(crate) async fn session_event(
+    /// Appends to a stream of the doors' own and waits for the disk. Returns the stream's version.
+    pub(crate) async fn append_to(
         &self,
-        session: &str,
+        stream: &str,
         expected: Expected,
         phase: Phase,
         principal: Arc<Principal>,
         data: EventData,
-    ) -> trunkline_event_log::Result<()> {
+    ) -> trunkline_event_log::Result<u64> {
         let kind = Event::type_of(EventKind::ServiceCall, phase);
         let id = (self.sources.time_id)();
-        let event = self.bare(kind, Arc::from("session"), data, id, principal, None);
-        let stream = format!("session/{session}");
-        self.log.append(stream.as_str(), expected, vec![event]).await?;
-        Ok(())
+        let target = Arc::from(data.action.as_ref());
+        let event = self.bare(kind, target, data, id, principal, None);
+        Ok(self.log.append(stream, expected, vec![event]).await?.version)
     }
 
     /// A service came up or went down.
@@ -140,7 +145,14 @@ impl Recorder {
         }
     }
 
-    fn event(&self, call: &Call, context: &CallContext, subject: &Subject, phase: Phase, about: Json) -> Event {
+    fn event(
+        &self,
+        call: &Call,
+        context: &CallContext,
+        subject: &Subject,
+        phase: Phase,
+        about: Json,
+    ) -> Event {
         let parameters = if subject.keep.arguments { call.arguments.clone() } else { Json::empty_object() };
         let data = EventData { action: Cow::Borrowed(call.operation.method()), parameters, context: about };
         let kind = Event::type_of(EventKind::ToolExecution, phase);

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use trunkline_event_log::{Expected, RecordedEvent};
 use trunkline_model::{
-    CallContext, CallId, EventData, EventKind, Event, Json, Operation, Phase, Principal, Question, Resume,
+    CallContext, CallId, Event, EventData, EventKind, Json, Operation, Phase, Principal, Question, Resume,
 };
 
 use crate::Gateway;
@@ -97,10 +97,7 @@ impl Origin {
             name: self.name.clone(),
             arguments: self.arguments.clone(),
             meta: self.meta.clone(),
-            resume: self
-                .responses
-                .clone()
-                .map(|responses| Resume { responses, state: self.state.clone() }),
+            resume: self.responses.clone().map(|responses| Resume { responses, state: self.state.clone() }),
             idempotency_key: None,
         }
     }
@@ -128,18 +125,23 @@ impl Journal {
         let mut list: Vec<Entry> = Vec::new();
         let page = gateway.log.read_stream(call, 1, 4 * MAX_QUESTIONS).await?;
         for RecordedEvent { event, .. } in page.events {
-            if [Phase::Completed, Phase::Failed].map(|p| Event::type_of(EventKind::ToolExecution, p)).contains(&&*event.kind) {
+            if [Phase::Completed, Phase::Failed]
+                .map(|p| Event::type_of(EventKind::ToolExecution, p))
+                .contains(&&*event.kind)
+            {
                 return Ok(None);
             }
             if event.kind == Event::type_of(EventKind::ToolExecution, Phase::Asked) {
                 let Ok(context) = event.data.context.to::<AskedContext>() else { continue };
                 origin = origin.or(context.origin);
                 principal.get_or_insert(event.principal);
-                let question = Question { method: event.data.action.into_owned(), params: event.data.parameters };
+                let question =
+                    Question { method: event.data.action.into_owned(), params: event.data.parameters };
                 list.push(Entry { number: context.number, question, answer: None });
             } else if event.kind == Event::type_of(EventKind::ToolExecution, Phase::Answered) {
                 let Ok(context) = event.data.context.to::<AnsweredContext>() else { continue };
-                let answer = if context.refused { Err(event.data.parameters) } else { Ok(event.data.parameters) };
+                let answer =
+                    if context.refused { Err(event.data.parameters) } else { Ok(event.data.parameters) };
                 if let Some(entry) = list.iter_mut().find(|entry| entry.number == context.number) {
                     entry.answer = Some(answer);
                 }
@@ -223,7 +225,9 @@ impl Journal {
     ) -> trunkline_event_log::Result<()> {
         let method = {
             let mut entries = self.entries.lock();
-            let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) else { return Ok(()) };
+            let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) else {
+                return Ok(());
+            };
             if entry.answer.is_some() {
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -139,12 +139,9 @@ impl Outbox {
         self.state.lock().queue.pop_front()
     }
 
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Step> {
+    /// Whoever drives the exchange is woken by what comes next.
+    pub(super) fn register(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
-        match self.take() {
-            Some(step) => Poll::Ready(step),
-            None => Poll::Pending,
-        }
     }
 
     fn put(&self, step: Step) {

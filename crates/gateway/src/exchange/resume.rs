@@ -112,7 +112,8 @@ impl Gateway {
         };
         let responses: IndexMap<String, Json> =
             responses.and_then(|responses| responses.to().ok()).unwrap_or_default();
-        let open: Vec<u64> = exchange.outbox.journal().unanswered().iter().map(|entry| entry.number).collect();
+        let open: Vec<u64> =
+            exchange.outbox.journal().unanswered().iter().map(|entry| entry.number).collect();
         let mut missing = Vec::new();
         for number in open {
             match responses.get(&question_key(number)) {

@@ -217,10 +217,8 @@ async fn call(
         operation: operation_of(message),
         progress_token: meta.progress_token.map(|token| Json::slice_of(body, token)),
     };
-    let request = Request {
-        meta: meta.passed_on(None),
-        ..request(gateway, peer.door, body, message, params)?
-    };
+    let request =
+        Request { meta: meta.passed_on(None), ..request(gateway, peer.door, body, message, params)? };
     let mut context = context(gateway, peer, &meta);
     context.conversation = Some(session.conversation.clone());
     let caller = caller(session, &reply);
@@ -293,6 +291,11 @@ async fn drive(
                 let id = question_id(exchange.id, number);
                 session.ask(id.clone(), exchange.outbox.clone(), number);
                 stream.push(question_message(&id, &question), false);
+            }
+            // A cancelled request has no answer.
+            Step::Done(Err(failure)) if failure.code == "TL1021" => {
+                stream.end();
+                break;
             }
             Step::Done(outcome) => {
                 stream.push(reply.end(outcome).0, true);
@@ -367,11 +370,8 @@ async fn take_up(
     let origin = journal.origin();
     let door: Option<Door> = origin.door.as_ref().and_then(|door| door.to().ok());
     let Some(door) = door.filter(|door| door.session == session.id) else { return Ok(None) };
-    let reply = Reply {
-        id: door.request_id,
-        operation: origin.operation,
-        progress_token: door.progress_token,
-    };
+    let reply =
+        Reply { id: door.request_id, operation: origin.operation, progress_token: door.progress_token };
     let caller = caller(session, &reply);
     let exchange = Exchange::take_up(gateway, journal, caller, "mcp");
     let running = session.run(reply.id.as_str(), exchange.outbox.clone());
@@ -417,8 +417,9 @@ impl crate::record::Recorder {
             context: Json::from_serialize(about).unwrap_or_else(|_| Json::empty_object()),
         };
         let expected = if phase == Phase::Started { Expected::Empty } else { Expected::Any };
-        let appended = self.session_event(id, expected, phase, principal.clone(), data).await;
-        appended.map_err(|error| Error::Log(error.to_string()))
+        let stream = format!("session/{id}");
+        let appended = self.append_to(&stream, expected, phase, principal.clone(), data).await;
+        appended.map(|_| ()).map_err(|error| Error::Log(error.to_string()))
     }
 }
 

@@ -90,9 +90,8 @@ pub(super) fn modern(
         }
         changes(notices, move |notice| {
             let _held = &subscribed;
-            modern_message(notice, &filter).map(|(method, params)| {
-                notification(method, &with_members(&params, &[("_meta", &tag)]))
-            })
+            modern_message(notice, &filter)
+                .map(|(method, params)| notification(method, &with_members(&params, &[("_meta", &tag)])))
         })
     })
     .flatten();

@@ -42,7 +42,13 @@ impl List {
 
 impl Gateway {
     /// A list as a result: what the principal may use, in the order of the catalogue. It has one page.
-    pub(crate) fn list(&self, list: List, principal: &Principal, era: Era, cursor: Option<&str>) -> Result<Vec<u8>, Error> {
+    pub(crate) fn list(
+        &self,
+        list: List,
+        principal: &Principal,
+        era: Era,
+        cursor: Option<&str>,
+    ) -> Result<Vec<u8>, Error> {
         if cursor.is_some() {
             return Err(Error::Params("the cursor is not one of ours: lists have one page".to_owned()));
         }

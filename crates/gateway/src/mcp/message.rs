@@ -31,7 +31,8 @@ pub(crate) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads one message.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let message: Self = serde_json::from_slice(text).map_err(|error| Error::Malformed(error.to_string()))?;
+        let message: Self =
+            serde_json::from_slice(text).map_err(|error| Error::Malformed(error.to_string()))?;
         if message.jsonrpc.as_deref() != Some("2.0") {
             return Err(Error::Malformed("the member \"jsonrpc\" must be \"2.0\"".to_owned()));
         }
@@ -234,9 +235,18 @@ mod tests {
     #[test]
     fn messages_that_are_none_are_refused() {
         for bad in [
-            "", "{", "[]", "1", "null", "{}", r#"{"jsonrpc":"1.0","method":"x"}"#, r#"{"jsonrpc":"2.0"}"#,
-            r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#,
-            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#, r#"{"jsonrpc":"2.0","method":7}"#,
+            "",
+            "{",
+            "[]",
+            "1",
+            "null",
+            "{}",
+            r#"{"jsonrpc":"1.0","method":"x"}"#,
+            r#"{"jsonrpc":"2.0"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#,
+            r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#,
+            r#"{"jsonrpc":"2.0","method":7}"#,
         ] {
             assert!(Message::parse(bad.as_bytes()).is_err(), "{bad}");
         }
@@ -251,7 +261,8 @@ mod tests {
 
     #[test]
     fn meta_is_taken_apart() {
-        let raw = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":7,"a/b":{"c":1}}"#;
+        let raw =
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","progressToken":7,"a/b":{"c":1}}"#;
         let raw: &RawValue = serde_json::from_str(raw).unwrap();
         let meta = Meta::parse(Some(raw)).unwrap();
         assert_eq!(meta.progress_token.unwrap().get(), "7");
@@ -262,6 +273,8 @@ mod tests {
     fn an_empty_elicitation_capability_means_forms() {
         let raw: &RawValue = serde_json::from_str(r#"{"elicitation":{},"sampling":{}}"#).unwrap();
         let features = features(Some(raw));
-        assert!(features.elicitation_form && features.sampling && !features.elicitation_url && !features.roots);
+        assert!(
+            features.elicitation_form && features.sampling && !features.elicitation_url && !features.roots
+        );
     }
 }

@@ -12,8 +12,8 @@ use trunkline_model::{CallContext, Failure, Json, Operation, Principal, TraceCon
 use super::lists::List;
 use super::message::{Message, Meta, Params, features, text};
 use super::reply::{
-    Answer, Era, Frame, complete_result, error_message, failed_tool_result, input_required_result, notification,
-    progress_message, result_message, told_to_model,
+    Answer, Era, Frame, complete_result, error_message, failed_tool_result, input_required_result,
+    notification, progress_message, result_message, told_to_model,
 };
 use super::{LEGACY, MODERN, listen, param_headers, severity};
 use crate::exchange::{Caller, Ended, Ending, Exchange, Step, advance};
@@ -131,7 +131,8 @@ async fn call(
     id: &Json,
 ) -> Result<Answer, Failure> {
     let log_level = meta.log_level.and_then(text).and_then(|level| severity(&level));
-    let request = Request { meta: meta.passed_on(log_level), ..request(gateway, peer.door, body, message, params)? };
+    let request =
+        Request { meta: meta.passed_on(log_level), ..request(gateway, peer.door, body, message, params)? };
     if let Some(headers) = headers
         && request.operation == Operation::CallTool
         && let Some(tool) = gateway.catalog().snapshot().tools.get(&request.name)
@@ -265,7 +266,11 @@ impl Reply {
     }
 
     /// The rest of the request as a stream that starts with a note.
-    fn stream(self, first: Step, exchange: Option<Exchange>) -> futures_util::stream::BoxStream<'static, Frame> {
+    fn stream(
+        self,
+        first: Step,
+        exchange: Option<Exchange>,
+    ) -> futures_util::stream::BoxStream<'static, Frame> {
         let state = (self, Some(first), exchange, false);
         futures_util::stream::unfold(state, |(reply, mut pending, mut exchange, ended)| async move {
             if ended {

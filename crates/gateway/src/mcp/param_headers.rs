@@ -49,7 +49,9 @@ fn expect(headers: &HeaderMap, name: &str, wanted: &str) -> Result<(), Error> {
     let decoded = value.to_str().ok().map(str::trim).and_then(decode);
     match decoded {
         Some(value) if value == wanted => Ok(()),
-        Some(value) => Err(Error::HeaderMismatch(format!("the header {name} is {value:?}, the body has {wanted:?}"))),
+        Some(value) => {
+            Err(Error::HeaderMismatch(format!("the header {name} is {value:?}, the body has {wanted:?}")))
+        }
         None => Err(Error::HeaderMismatch(format!("the header {name} can't be decoded"))),
     }
 }

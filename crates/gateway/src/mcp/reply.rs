@@ -78,8 +78,14 @@ pub(crate) fn result_message(id: &Json, result: &[u8]) -> Bytes {
 /// `{"jsonrpc":"2.0","method":…,"params":…}`.
 pub(crate) fn notification(method: &str, params: &Json) -> Bytes {
     one_line(
-        [b"{\"jsonrpc\":\"2.0\",\"method\":\"", method.as_bytes(), b"\",\"params\":", params.as_bytes(), b"}"]
-            .concat(),
+        [
+            b"{\"jsonrpc\":\"2.0\",\"method\":\"",
+            method.as_bytes(),
+            b"\",\"params\":",
+            params.as_bytes(),
+            b"}",
+        ]
+        .concat(),
     )
 }
 
@@ -250,7 +256,8 @@ mod tests {
         let bare = ToolResult::raw(Json::parse(r#"{"content":[]}"#).unwrap(), false);
         let made = complete_result(&bare, Operation::CallTool, Era::Modern, 0);
         assert_eq!(made.as_str(), r#"{"resultType":"complete","content":[]}"#);
-        let again = complete_result(&ToolResult::raw(made.clone(), false), Operation::CallTool, Era::Modern, 0);
+        let again =
+            complete_result(&ToolResult::raw(made.clone(), false), Operation::CallTool, Era::Modern, 0);
         assert_eq!(again, made);
     }
 

@@ -241,7 +241,8 @@ impl CallStream {
                     let number = from.max(frames.first);
                     let index = usize::try_from(number - frames.first).unwrap_or(usize::MAX);
                     if let Some(data) = frames.kept.get(index) {
-                        let frame = Frame { id: Some(format!("{}/{number}", stream.call)), data: data.clone() };
+                        let frame =
+                            Frame { id: Some(format!("{}/{number}", stream.call)), data: data.clone() };
                         drop(frames);
                         return Some((frame, (stream, grown, number + 1)));
                     }
