@@ -1,6 +1,7 @@
 //! What the doors share: the rules in force, the catalogue, the record, open questions and sessions.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -66,6 +67,7 @@ pub struct Gateway {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
     pub(crate) tasks: tokio_util::task::TaskTracker,
+    pub(crate) closing: AtomicBool,
 }
 
 impl Gateway {
@@ -84,6 +86,7 @@ impl Gateway {
             sessions: Sessions::default(),
             hub: Hub::default(),
             tasks,
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -104,6 +107,20 @@ impl Gateway {
         let rules = self.rules.load();
         self.parking.sweep();
         self.sessions.sweep(std::time::Duration::from_millis(rules.config.session_idle_ms));
+    }
+
+    /// Puts other services in place of those there are, in the order of the configuration.
+    pub fn set_services(
+        &self,
+        services: indexmap::IndexMap<trunkline_model::ServiceId, trunkline_discovery::Registered>,
+    ) {
+        self.hub.changed(self.catalog.set_services(services));
+    }
+
+    /// The process is about to end. Calls that wait for an answer are not recorded as cancelled from now on: the next
+    /// process goes on with them.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
     pub(crate) fn new_call(&self) -> CallId {

@@ -3,6 +3,7 @@
 //! *authenticate → limit → resolve → authorize → plan → execute → shape → record*
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -64,6 +65,9 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        if self.gateway.closing.load(Ordering::Acquire) {
+            return;
+        }
         let (gateway, call, took) = (self.gateway.clone(), self.call.clone(), self.start.elapsed());
         let (context, subject) = (self.context.clone(), self.subject.clone());
         self.gateway.tasks.spawn(async move {

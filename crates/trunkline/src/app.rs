@@ -37,7 +37,7 @@ struct App {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     writer: std::thread::JoinHandle<event_log::Result<()>>,
-    log_shutdown: event_log::EventLog,
+    log: event_log::EventLog,
 }
 
 /// Runs the gateway until it is told to stop.
@@ -130,12 +130,12 @@ impl App {
                 sweeper.sweep();
             }
         });
-        Ok(Self { gateway, services, tasks, shutdown, writer, log_shutdown: log })
+        Ok(Self { gateway, services, tasks, shutdown, writer, log })
     }
 
     /// Stops: no new requests, running calls have a while, the record is written to its end.
     async fn stop(self) -> anyhow::Result<()> {
-        let Self { gateway, services, tasks, shutdown, writer, log_shutdown } = self;
+        let Self { gateway, services, tasks, shutdown, writer, log } = self;
         gateway.close();
         shutdown.cancel();
         tasks.close();
@@ -143,8 +143,7 @@ impl App {
             tracing::warn!(left = tasks.len(), "some calls did not end in time");
         }
         drop((services, gateway));
-        log_shutdown.shutdown();
-        drop(log_shutdown);
+        log.close();
         tokio::task::spawn_blocking(move || writer.join())
             .await?
             .map_err(|_| anyhow::anyhow!("the event log's writer has panicked"))??;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use trunkline_connectors::{mcp, openapi, process};
+use trunkline_connectors::mcp;
 use trunkline_discovery::Registered;
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
@@ -93,12 +93,8 @@ impl Services {
             let (service, runner) = mcp::build(config.clone(), id, client, observer)?;
             return Ok((service, Box::pin(runner.run(shutdown))));
         }
-        if let Some(config) = &config.openapi {
-            let (service, runner) = openapi::build(config.clone(), base, id, observer)?;
-            return Ok((service, Box::pin(runner.run(shutdown))));
-        }
-        let config = config.process.as_ref().context("it needs mcp, openapi or process")?;
-        Ok((process::build(config.clone(), id)?, Box::pin(std::future::ready(()))))
+        let _ = base;
+        anyhow::bail!("not wired")
     }
 }
 
