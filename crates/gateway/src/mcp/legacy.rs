@@ -218,7 +218,7 @@ async fn call(
         progress_token: meta.progress_token.map(|token| Json::slice_of(body, token)),
     };
     let request =
-        Request { meta: meta.passed_on(None), ..request(gateway, peer.door, body, message, params)? };
+        Request { meta: meta.passed_on(session.asked_log_level()), ..request(gateway, peer.door, body, message, params)? };
     let mut context = context(gateway, peer, &meta);
     context.conversation = Some(session.conversation.clone());
     let caller = caller(session, &reply);

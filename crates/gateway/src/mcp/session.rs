@@ -25,6 +25,9 @@ const MAX_FRAMES: usize = 1_024;
 /// How severe a log message must be when the client has not said: `info`.
 const DEFAULT_LOG_LEVEL: u8 = 6;
 
+/// The client has not said how severe a log message must be.
+const UNSET: u8 = u8::MAX;
+
 /// All sessions.
 #[derive(Default)]
 pub(crate) struct Sessions {
@@ -81,7 +84,7 @@ impl Session {
             id,
             principal,
             features,
-            log_level: AtomicU8::new(DEFAULT_LOG_LEVEL),
+            log_level: AtomicU8::new(UNSET),
             used: Mutex::new(Instant::now()),
             subscriptions: Mutex::default(),
             running: Mutex::default(),
@@ -104,7 +107,12 @@ impl Session {
     }
 
     pub(crate) fn log_level(&self) -> u8 {
-        self.log_level.load(Ordering::Relaxed)
+        self.asked_log_level().unwrap_or(DEFAULT_LOG_LEVEL)
+    }
+
+    /// The log level, where the client has said one.
+    pub(crate) fn asked_log_level(&self) -> Option<u8> {
+        Some(self.log_level.load(Ordering::Relaxed)).filter(|level| *level != UNSET)
     }
 
     pub(crate) fn set_log_level(&self, level: u8) {
