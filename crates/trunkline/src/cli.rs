@@ -1,12 +1,117 @@
-//! The command line.
+//! The command line: one file for each command. Data goes to standard output, everything else to standard error.
+
+mod call;
+mod client;
+mod completions;
+mod config_command;
+mod doctor;
+mod events;
+mod import;
+mod init;
+mod output;
+mod serve;
+mod services;
+mod stop;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Flags, Loaded};
+use output::Format;
+use stop::Stop;
+
+/// One endpoint between agents and every tool, API and service.
+#[derive(Debug, Parser)]
+#[command(name = "trunkline", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the gateway.
+    Up(serve::Up),
+    /// Serve one MCP client over standard input and output.
+    Stdio(serve::Stdio),
+    /// Write a first configuration.
+    Init(init::Init),
+    /// Add services from an .mcp.json or an OpenAPI document.
+    Import(import::Import),
+    /// Look for what is wrong, and say how to mend it.
+    Doctor(doctor::Doctor),
+    /// List the tools of the running gateway.
+    Tools(tools::Tools),
+    /// Call a tool of the running gateway.
+    Call(call::Call),
+    /// Show what has happened.
+    Events(events::Events),
+    /// List the services of the running gateway.
+    Services(services::Services),
+    /// Check, show or convert the configuration.
+    Config(config_command::ConfigCommand),
+    /// Print the completions of a shell.
+    Completions(completions::Completions),
+    /// Run the shop of examples/shop.
+    #[cfg(feature = "shop")]
+    #[command(hide = true)]
+    Shop(shop::Config),
+}
+
+/// How the output looks, for commands that print data.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct OutputArgs {
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
 
 /// Runs the command line.
-pub fn main() -> std::process::ExitCode {
-    let path = std::env::args().nth(2).unwrap_or_default();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let loaded = crate::config::load_or_default(Some(std::path::Path::new(&path)), std::path::Path::new("."), &|n: &str| std::env::var(n).ok(), &crate::config::Flags::default());
-    let loaded = match loaded { Ok(l) => l, Err(e) => { for f in e { eprintln!("{f}"); } return std::process::ExitCode::FAILURE } };
-    let rt = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    if let Err(e) = rt.block_on(crate::app::run_up(loaded, crate::config::Flags::default())) { eprintln!("{e:#}"); return std::process::ExitCode::FAILURE }
-    std::process::ExitCode::SUCCESS
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => stop.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Stop> {
+    match command {
+        Command::Up(up) => up.run(),
+        Command::Stdio(stdio) => stdio.run(),
+        Command::Init(init) => init.run(),
+        Command::Import(import) => import.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Tools(tools) => tools.run(),
+        Command::Call(call) => call.run(),
+        Command::Events(events) => events.run(),
+        Command::Services(services) => services.run(),
+        Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
+        #[cfg(feature = "shop")]
+        Command::Shop(config) => shop::run(&config).map_err(Stop::from),
+    }
+}
+
+/// An environment variable.
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads the configuration and prints its warnings and notes.
+fn load(path: Option<&std::path::Path>, flags: &Flags) -> Result<Loaded, Stop> {
+    let here = std::env::current_dir().map_err(anyhow::Error::from)?;
+    let loaded = config::load_or_default(path, &here, &env, flags).map_err(Stop::Findings)?;
+    for remark in &loaded.remarks {
+        output::say(remark);
+    }
+    Ok(loaded)
+}
+
+/// Runs a command that waits for the network.
+fn block_on<T>(task: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(anyhow::Error::from)?.block_on(task)
 }

@@ -18,5 +18,6 @@ pub use finding::{Finding, Level};
 pub use format::Format;
 pub use load::{Flags, Loaded, convert, find, load, load_or_default};
 pub use model::{Child, Config, Events, Listen, Log, LogFormat, Service};
+pub(crate) use paths::is_url;
 pub use show::{Origin, Setting};
 pub use watch::{Env, Watcher};

@@ -1,14 +1,4 @@
-//! The shop: four small HTTP services to try Trunkline on. `shop serve --data DIR` runs all of them.
-
-mod chaos;
-mod orders;
-mod payments;
-mod problem;
-mod request;
-mod serve;
-mod shipping;
-mod stock;
-mod store;
+//! The shop on its own: `shop serve --data DIR` runs all four services.
 
 use std::process::ExitCode;
 
@@ -25,12 +15,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the four services until told to stop.
-    Serve(serve::Config),
+    Serve(shop::Config),
 }
 
 fn main() -> ExitCode {
     let Command::Serve(config) = Cli::parse().command;
-    match serve::run(&config) {
+    match shop::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shop: {error:#}");

@@ -27,8 +27,8 @@ const MAX_BODY: usize = 64 * 1024;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Where the services listen and keep their state.
-#[derive(clap::Args)]
-pub(crate) struct Config {
+#[derive(Debug, clap::Args)]
+pub struct Config {
     /// The folder for the four databases; made where it is missing.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -49,7 +49,10 @@ pub(crate) struct Service {
 }
 
 /// Runs the services until SIGTERM, SIGINT, or the end of the parent.
-pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+///
+/// # Errors
+/// Where a port is taken or the folder can't be written.
+pub fn run(config: &Config) -> anyhow::Result<()> {
     if !config.listen_base.ip().is_loopback() {
         bail!("{} is not a loopback address; the shop has no authentication", config.listen_base);
     }

@@ -71,6 +71,11 @@ impl Format {
         })
     }
 
+    /// The values of a configuration, without any check; `None` where it is not well-formed.
+    pub(crate) fn value(self, text: &str) -> Option<serde_json::Value> {
+        self.parse(text).ok().map(|document| document.root.to_json())
+    }
+
     /// Writes a configuration.
     pub(super) fn write(self, root: &Node) -> Result<String, Error> {
         let value = root.to_json();

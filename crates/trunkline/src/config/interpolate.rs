@@ -94,12 +94,11 @@ impl Interpolator<'_> {
         }
         match name {
             "config_dir" => return Ok(self.base.display().to_string()),
-            "exe_dir" => {
+            "exe" => {
                 let program = std::env::current_exe().ok();
-                let folder = program.as_deref().and_then(Path::parent);
-                return folder.map(|dir| dir.display().to_string()).ok_or_else(|| {
-                    Error::Interpolation("the folder of this program is not known".to_owned())
-                });
+                return program
+                    .map(|program| program.display().to_string())
+                    .ok_or_else(|| Error::Interpolation("the file of this program is not known".to_owned()));
             }
             _ => {}
         }

@@ -20,6 +20,9 @@ use crate::Error;
 /// The largest configuration file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
+/// The most findings that one reading tells.
+const MAX_FINDINGS: usize = 200;
+
 /// The names of a configuration file within a folder.
 const NAMES: [&str; 5] =
     ["trunkline.yaml", "trunkline.yml", "trunkline.toml", "trunkline.json", "trunkline.xml"];
@@ -209,7 +212,9 @@ fn assemble(
     }
     let mut findings: Vec<_> = findings.into_iter().map(|finding| finding.in_file(file.as_deref())).collect();
     findings.sort_by_key(|finding| (finding.line, finding.column));
-    if findings.iter().any(|finding| finding.level == Level::Error) {
+    let failed = findings.iter().any(|finding| finding.level == Level::Error);
+    findings.truncate(MAX_FINDINGS);
+    if failed {
         return Err(findings);
     }
     Ok(Loaded { config, listen, file, base, remarks: findings, sources, tree, overrides })

@@ -13,14 +13,34 @@ pub(crate) struct Position {
     pub(crate) column: u32,
 }
 
-impl Position {
-    /// The position of a byte offset in `text`.
-    pub(super) fn of_offset(text: &str, offset: usize) -> Self {
-        let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        let line = before.bytes().filter(|b| *b == b'\n').count();
-        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count());
-        let one_based = |n: usize| u32::try_from(n).unwrap_or(u32::MAX - 1) + 1;
-        Self { line: one_based(line), column: one_based(column) }
+/// The longest stretch of a line that columns are counted in characters over; beyond it, in bytes. It keeps the places
+/// of a large file on one line from taking quadratic time.
+const MAX_COLUMN: usize = 1024;
+
+/// Finds the positions of byte offsets.
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    /// Where each line begins.
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    pub(super) fn position(&self, offset: usize) -> Position {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.as_bytes().get(start..offset.min(self.text.len())).unwrap_or_default();
+        let column = if before.len() > MAX_COLUMN {
+            before.len()
+        } else {
+            String::from_utf8_lossy(before).chars().count()
+        };
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Position { line: narrow(line), column: narrow(column + 1) }
     }
 }
 

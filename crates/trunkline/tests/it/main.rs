@@ -1,3 +1,5 @@
 //! Integration tests of the configuration and the command line.
+#![cfg(test)]
 
+mod cli;
 mod config;

@@ -5,32 +5,33 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::SyntaxError;
-use crate::config::node::{Kind, Member, Node, Position};
+use crate::config::node::{Kind, Lines, Member, Node};
 
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let lines = Lines::new(text);
     let table = DeTable::parse(text).map_err(|error| SyntaxError {
         reason: error.message().replace('\n', ", "),
-        at: error.span().map(|span| Position::of_offset(text, span.start)),
+        at: error.span().map(|span| lines.position(span.start)),
     })?;
-    let at = Position::of_offset(text, table.span().start);
-    Ok(Node::new(Kind::Map(members(table.get_ref(), text)?), Some(at)))
+    let at = lines.position(table.span().start);
+    Ok(Node::new(Kind::Map(members(table.get_ref(), &lines)?), Some(at)))
 }
 
-fn members(table: &DeTable<'_>, text: &str) -> Result<Vec<Member>, SyntaxError> {
+fn members(table: &DeTable<'_>, lines: &Lines<'_>) -> Result<Vec<Member>, SyntaxError> {
     let mut members: Vec<_> = table.iter().collect();
     // The parser sorts by name; the file's own order is kept.
     members.sort_by_key(|(key, _)| key.span().start);
     members
         .into_iter()
         .map(|(key, value)| {
-            let at = Some(Position::of_offset(text, key.span().start));
-            Ok(Member { key: key.get_ref().to_string(), at, node: node(value, text)? })
+            let at = Some(lines.position(key.span().start));
+            Ok(Member { key: key.get_ref().to_string(), at, node: node(value, lines)? })
         })
         .collect()
 }
 
-fn node(value: &Spanned<DeValue<'_>>, text: &str) -> Result<Node, SyntaxError> {
-    let at = Some(Position::of_offset(text, value.span().start));
+fn node(value: &Spanned<DeValue<'_>>, lines: &Lines<'_>) -> Result<Node, SyntaxError> {
+    let at = Some(lines.position(value.span().start));
     let number = |number: Option<Number>| {
         number.map(Kind::Number).ok_or(SyntaxError { reason: "a number out of range".to_owned(), at })
     };
@@ -43,9 +44,9 @@ fn node(value: &Spanned<DeValue<'_>>, text: &str) -> Result<Node, SyntaxError> {
         DeValue::Boolean(value) => Kind::Bool(*value),
         DeValue::Datetime(value) => Kind::Text(value.to_string()),
         DeValue::Array(items) => {
-            Kind::List(items.iter().map(|item| node(item, text)).collect::<Result<_, _>>()?)
+            Kind::List(items.iter().map(|item| node(item, lines)).collect::<Result<_, _>>()?)
         }
-        DeValue::Table(table) => Kind::Map(members(table, text)?),
+        DeValue::Table(table) => Kind::Map(members(table, lines)?),
     };
     Ok(Node::new(kind, at))
 }

@@ -1,6 +1,8 @@
 //! XML: an element for each name; `<item>` for each item of a list; `<entry name="…">` for names that can't be an
 //! element's; JSON text where any value may stand. The schema tells which of these an element is.
 
+use std::collections::HashSet;
+
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -9,7 +11,7 @@ use serde_json::Value;
 use super::{Document, SyntaxError};
 use crate::Error;
 use crate::config::finding::Finding;
-use crate::config::node::{ConfigPath, Kind, Member, Node, Position};
+use crate::config::node::{ConfigPath, Kind, Lines, Member, Node, Position};
 use crate::config::schema::Cursor;
 use crate::config::{Config, specification};
 
@@ -51,11 +53,12 @@ pub(super) fn parse(text: &str) -> Result<Document, SyntaxError> {
 
 /// Reads the elements. Document types, and with them entities of their own, are refused.
 fn read(text: &str) -> Result<Element, SyntaxError> {
+    let lines = Lines::new(text);
     let mut reader = Reader::from_str(text);
     let mut open: Vec<Element> = Vec::new();
     loop {
         let offset = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
-        let at = Position::of_offset(text, offset);
+        let at = lines.position(offset);
         let fail = |reason: String| SyntaxError { reason, at: Some(at) };
         let event = reader.read_event().map_err(|error| fail(error.to_string()))?;
         let mut closed = None;
@@ -82,20 +85,17 @@ fn read(text: &str) -> Result<Element, SyntaxError> {
         if let Some(element) = closed {
             match open.last_mut() {
                 Some(parent) => parent.children.push(element),
-                None => return finish(&mut reader, text, element),
+                None => return finish(&mut reader, &lines, element),
             }
         }
     }
 }
 
 /// Nothing but comments may follow the outermost element.
-fn finish(reader: &mut Reader<&[u8]>, text: &str, root: Element) -> Result<Element, SyntaxError> {
+fn finish(reader: &mut Reader<&[u8]>, lines: &Lines<'_>, root: Element) -> Result<Element, SyntaxError> {
     loop {
         let offset = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
-        let fail = |reason: &str| SyntaxError {
-            reason: reason.to_owned(),
-            at: Some(Position::of_offset(text, offset)),
-        };
+        let fail = |reason: &str| SyntaxError { reason: reason.to_owned(), at: Some(lines.position(offset)) };
         match reader.read_event() {
             Ok(Event::Eof) => return Ok(root),
             Ok(Event::Comment(_) | Event::PI(_)) => {}
@@ -161,11 +161,11 @@ fn shape(element: Element, schema: Cursor<'_>, path: &ConfigPath, findings: &mut
         }
         return Node::new(Kind::List(items), at);
     }
-    let mut members: Vec<Member> = Vec::new();
+    let (mut members, mut keys) = (Vec::new(), HashSet::new());
     for child in element.children {
         let key = child.entry.clone().unwrap_or_else(|| child.name.clone());
         let (path, at) = (path.join(&key), child.at);
-        if members.iter().any(|m| m.key == key) {
+        if !keys.insert(key.clone()) {
             let reason = "it is there twice".to_owned();
             let error = Error::Invalid { reason, fix: "Keep one of them.".to_owned() };
             findings.push(Finding::error(error, &path).at(Some(at)));

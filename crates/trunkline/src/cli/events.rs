@@ -1,0 +1,187 @@
+//! `trunkline events`: what has happened, from the record.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Method;
+use serde_json::Value;
+
+use super::client::{Client, ServerArgs};
+use super::output::{Format, plain, print, say};
+use super::stop::Stop;
+use super::{OutputArgs, block_on};
+use crate::Error;
+
+/// How long to wait before asking again where the gateway went away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The largest event, in bytes.
+const MAX_EVENT: usize = 16 << 20;
+
+/// Show what has happened.
+#[derive(Debug, clap::Args)]
+pub(super) struct Events {
+    /// Go on with what happens from now on, until stopped.
+    #[arg(short, long)]
+    follow: bool,
+    /// Begin after this position.
+    #[arg(long, value_name = "POSITION")]
+    from: Option<u64>,
+    /// Only events of this type, or whose type begins so.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// One event of a stream (WHATWG HTML, section 9.2).
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    id: String,
+    data: String,
+}
+
+impl Events {
+    pub(super) fn run(self) -> Result<(), Stop> {
+        let client = self.server.client()?;
+        block_on(async {
+            let mut from = self.from.map(|from| from.to_string());
+            loop {
+                let ended = self.stream(&client, &mut from).await;
+                match ended {
+                    Ok(()) if !self.follow => return Ok(()),
+                    Ok(()) => {}
+                    // Once it has answered, a gateway that goes away is expected to come back.
+                    Err(Stop::Error(Error::Unreachable { .. } | Error::Answer { .. }))
+                        if self.follow && from.is_some() => {}
+                    Err(stop) => return Err(stop),
+                }
+                say("the stream ended; asking again");
+                tokio::time::sleep(AGAIN).await;
+            }
+        })
+    }
+
+    /// Prints a stream to its end. `from` follows the last position seen.
+    async fn stream(&self, client: &Client, from: &mut Option<String>) -> Result<(), Stop> {
+        let start = from.clone().unwrap_or_default();
+        let follow = if self.follow { "true" } else { "false" };
+        let mut query = vec![("follow", follow)];
+        if !start.is_empty() {
+            query.push(("from", &start));
+        }
+        if let Some(kind) = &self.kind {
+            query.push(("type", kind));
+        }
+        let response = client.send(Method::GET, &["v1", "events"], &query, None, "text/event-stream").await?;
+        let mut body = response.into_body();
+        let mut parser = Parser::default();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| client.answer(error.to_string()))?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            let messages = parser.feed(&chunk).map_err(|reason| client.answer(reason.to_owned()))?;
+            for message in messages {
+                self.show(&message).map_err(Stop::from)?;
+                *from = Some(message.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, message: &Message) -> anyhow::Result<()> {
+        let event: Value = serde_json::from_str(&message.data)?;
+        let kind = event["type"].as_str().unwrap_or_default();
+        if self.kind.as_deref().is_some_and(|wanted| !kind.starts_with(wanted)) {
+            return Ok(());
+        }
+        let text = match self.output.output {
+            Format::Json => event.to_string() + "\n",
+            Format::Yaml => format!("---\n{}", serde_saphyr::to_string(&event)?),
+            Format::Table => line(&message.id, kind, &event),
+        };
+        Ok(print(&text)?)
+    }
+}
+
+/// An event on a line: position, time, type, who, what.
+fn line(id: &str, kind: &str, event: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let kind = kind.strip_prefix("dev.trunkline.").unwrap_or(kind);
+    let kind = kind.strip_suffix(".v1").unwrap_or(kind);
+    let line = format!(
+        "{id:>8}  {:<30}  {kind:<26}  {:<12}  {}",
+        text(&event["time"]),
+        text(&event["authid"]),
+        text(&event["subject"])
+    );
+    plain(line.trim_end()) + "\n"
+}
+
+/// Reads a stream of events in pieces of any size.
+#[derive(Default)]
+struct Parser {
+    buffer: Vec<u8>,
+    message: Message,
+}
+
+impl Parser {
+    /// The messages that `chunk` completes.
+    fn feed(&mut self, chunk: &Bytes) -> Result<Vec<Message>, &'static str> {
+        self.buffer.extend_from_slice(chunk);
+        let mut messages = Vec::new();
+        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches(['\n', '\r']);
+            if line.is_empty() {
+                let message = std::mem::take(&mut self.message);
+                // The id stays for messages that bring none; without data there is no message.
+                self.message.id.clone_from(&message.id);
+                if !message.data.is_empty() {
+                    messages.push(message);
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "id" => value.clone_into(&mut self.message.id),
+                "data" => {
+                    if !self.message.data.is_empty() {
+                        self.message.data.push('\n');
+                    }
+                    self.message.data.push_str(value);
+                }
+                _ => {}
+            }
+        }
+        if self.buffer.len() + self.message.data.len() > MAX_EVENT {
+            return Err("an event is too large");
+        }
+        Ok(messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_from_pieces_of_any_size() {
+        let stream =
+            ": hello\r\n\r\nid: 7\nevent: a\ndata: {\"a\":\ndata: 1}\n\nretry: 5\nid: 8\ndata: {}\n\nid: 9\n";
+        let message = |id: &str, data: &str| Message { id: id.into(), data: data.into() };
+        let expected = [message("7", "{\"a\":\n1}"), message("8", "{}")];
+        for size in [1, 3, 1000] {
+            let mut parser = Parser::default();
+            let mut read = Vec::new();
+            for chunk in stream.as_bytes().chunks(size) {
+                read.extend(parser.feed(&Bytes::copy_from_slice(chunk)).unwrap());
+            }
+            assert_eq!(read, expected, "in pieces of {size}");
+        }
+    }
+}
