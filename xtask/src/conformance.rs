@@ -52,7 +52,6 @@ impl Leg {
 
 /// The `conformance` task.
 pub(crate) fn run(legs: &[Leg]) -> anyhow::Result<bool> {
-    provide::programs()?;
     let npm = provide::npm()?;
     build()?;
     let mut report = Report::default();

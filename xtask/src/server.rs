@@ -77,7 +77,8 @@ impl Server {
 
     /// Asks it to end, and makes it end.
     fn stop(&mut self) {
-        let _ = output(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
+        // The shell has `kill` built in; not every machine has it as a program.
+        let _ = output(Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]));
         let end = Instant::now() + STOP;
         while Instant::now() < end {
             if !matches!(self.child.try_wait(), Ok(None)) {
