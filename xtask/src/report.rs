@@ -32,7 +32,8 @@ impl Outcome {
     /// A part that could not be run: a failure in CI, else something to say.
     pub(crate) fn missing(why: impl Into<String>) -> Self {
         let failed = usize::from(crate::workspace::in_ci());
-        Self { passed: 0, failed, note: format!("skipped: {}", why.into()) }
+        let word = if failed > 0 { "missing" } else { "skipped" };
+        Self { passed: 0, failed, note: format!("{word}: {}", why.into()) }
     }
 }
 
