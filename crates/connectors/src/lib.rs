@@ -1,1 +1,10 @@
-//! Ways to reach a service: MCP, OpenAPI, processes.
+//! Ways to reach a service. Each connector is a folder with the same files: `config.rs` (what is configured),
+//! `client.rs` (the wire), `service.rs` (the [`Service`](trunkline_model::Service)), `tool.rs` (the
+//! [`Tool`](trunkline_model::Tool)). No connector knows that policy exists.
+
+pub mod mcp;
+pub mod openapi;
+pub mod process;
+mod tool_settings;
+
+pub use tool_settings::{ToolEffects, ToolSettings};

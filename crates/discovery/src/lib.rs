@@ -1,1 +1,5 @@
-//! What can be called: the catalogue of services and tools.
+//! What can be called: the catalogue of services with their tools, prompts and resources.
+
+pub mod catalog;
+
+pub use catalog::{Catalog, Changes, ItemEntry, Names, Registered, Snapshot, ToolEntry};

@@ -48,6 +48,11 @@ pub trait Client: Send + Sync {
         false
     }
 
+    /// How long the call has waited in all for the caller's answers. That time does not count against its deadline.
+    fn waited(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// Passes on a `notifications/progress`. `params` is the object as it came; the door puts the caller's own
     /// `progressToken` in it. Never blocks; may drop.
     fn progress(&self, params: &Json) {

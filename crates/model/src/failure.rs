@@ -52,6 +52,8 @@ pub struct Failure {
     pub code: &'static str,
     /// A short name of the kind of failure, the same for every occurrence.
     pub title: &'static str,
+    /// The HTTP status that fits (RFC 9110).
+    pub status: u16,
     /// What failed this time.
     pub detail: String,
     /// Who has to change something.
@@ -82,6 +84,7 @@ impl Failure {
         Self {
             code,
             title,
+            status: 400,
             detail: detail.into(),
             fault: Fault::Caller,
             retry: Retry::No,
@@ -101,7 +104,13 @@ impl Failure {
         effect: EffectState,
         next: impl Into<String>,
     ) -> Self {
-        Self { fault: Fault::Service, retry: Retry::Soon, effect, ..Self::caller(code, title, detail, next) }
+        Self {
+            fault: Fault::Service,
+            retry: Retry::Soon,
+            effect,
+            status: 502,
+            ..Self::caller(code, title, detail, next)
+        }
     }
 
     /// A failure of Trunkline itself.
@@ -112,7 +121,12 @@ impl Failure {
         detail: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self { fault: Fault::Gateway, retry: Retry::Soon, ..Self::caller(code, title, detail, next) }
+        Self {
+            fault: Fault::Gateway,
+            retry: Retry::Soon,
+            status: 500,
+            ..Self::caller(code, title, detail, next)
+        }
     }
 
     /// With another answer to "retry?".
@@ -126,6 +140,13 @@ impl Failure {
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.fault = fault;
+        self
+    }
+
+    /// With another HTTP status: 400 is the default of a caller's failure, 502 of a service's, 500 of the gateway's.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
         self
     }
 

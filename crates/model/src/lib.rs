@@ -15,6 +15,7 @@ mod json;
 mod outcome;
 mod principal;
 mod schema;
+mod secret;
 mod service;
 mod tool;
 
@@ -28,6 +29,7 @@ pub use json::{Json, JsonError, MAX_DEPTH};
 pub use outcome::{InputRequired, Outcome, ToolResult};
 pub use principal::{Principal, PrincipalKind};
 pub use schema::{Schema, Violation};
+pub use secret::Secret;
 pub use service::{Contents, Item, Service, ServiceObserver, ServiceState, ServiceStatus};
 pub use tool::{Tool, ToolSpec};
 

@@ -1,3 +1,7 @@
 //! The `trunkline` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trunkline::cli::main()
+}

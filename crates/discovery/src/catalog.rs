@@ -1,0 +1,112 @@
+//! The catalogue: every tool, prompt and resource of every service under its advertised name.
+//!
+//! The advertised name is a view. It is made from the service's name and the tool's own name alone, so it stays the
+//! same when another service is added; policy, limits and the record use the binding (service, own name).
+
+mod entries;
+mod near;
+mod snapshot;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use indexmap::IndexMap;
+use trunkline_model::{Service, ServiceId};
+
+pub use entries::{ItemEntry, ToolEntry};
+pub use snapshot::Snapshot;
+
+/// How the tools and prompts of a service are named to callers.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Names {
+    /// `service__tool`: never clashes.
+    #[default]
+    Qualified,
+    /// The tool's own name. Where two services claim the same name, the one that comes first in the configuration
+    /// has it, and the other is found under its qualified name.
+    Plain,
+}
+
+/// Which lists are no longer as they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The tools.
+    pub tools: bool,
+    /// The prompts.
+    pub prompts: bool,
+    /// The resources or resource templates.
+    pub resources: bool,
+}
+
+fn listed(items: &IndexMap<Arc<str>, ItemEntry>) -> impl Iterator<Item = &trunkline_model::Json> {
+    items.values().map(|item| &item.listed)
+}
+
+/// A service in the catalogue.
+#[derive(Clone)]
+pub struct Registered {
+    /// The service.
+    pub service: Arc<dyn Service>,
+    /// How its tools are named.
+    pub names: Names,
+}
+
+/// The catalogue. Readers take a snapshot and never wait.
+pub struct Catalog {
+    services: ArcSwap<IndexMap<ServiceId, Registered>>,
+    snapshot: ArcSwap<Snapshot>,
+    rebuild: parking_lot::Mutex<u64>,
+}
+
+impl Catalog {
+    /// An empty catalogue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            services: ArcSwap::default(),
+            snapshot: ArcSwap::default(),
+            rebuild: parking_lot::Mutex::new(0),
+        }
+    }
+
+    /// Replaces the set of services, in the order of the configuration.
+    pub fn set_services(&self, services: IndexMap<ServiceId, Registered>) -> Changes {
+        self.services.store(Arc::new(services));
+        self.refresh()
+    }
+
+    /// The services, in the order of the configuration.
+    #[must_use]
+    pub fn services(&self) -> Arc<IndexMap<ServiceId, Registered>> {
+        self.services.load_full()
+    }
+
+    /// Reads the contents of every service again. Returns what is no longer as it was.
+    pub fn refresh(&self) -> Changes {
+        let mut generation = self.rebuild.lock();
+        *generation += 1;
+        let new = Arc::new(Snapshot::build(&self.services.load(), *generation));
+        let old = self.snapshot.swap(new.clone());
+        Changes {
+            tools: !old.tools.values().map(|t| &t.listed).eq(new.tools.values().map(|t| &t.listed)),
+            prompts: !listed(&old.prompts).eq(listed(&new.prompts)),
+            resources: !listed(&old.resources).eq(listed(&new.resources))
+                || !listed(&old.templates).eq(listed(&new.templates)),
+        }
+    }
+
+    /// What can be called now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self::new()
+    }
+}

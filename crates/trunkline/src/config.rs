@@ -1,0 +1,22 @@
+//! The configuration: one typed model, read from YAML, TOML, JSON or XML, in layers: defaults, file, environment, flags.
+
+mod finding;
+mod format;
+mod interpolate;
+mod load;
+mod model;
+pub(crate) mod near;
+mod node;
+mod paths;
+mod schema;
+mod show;
+mod specification;
+mod validate;
+mod watch;
+
+pub use finding::{Finding, Level};
+pub use format::Format;
+pub use load::{Flags, Loaded, convert, find, load, load_or_default};
+pub use model::{Child, Config, Events, Listen, Log, LogFormat, Service};
+pub use show::{Origin, Setting};
+pub use watch::{Env, Watcher};

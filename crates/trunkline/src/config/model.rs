@@ -1,0 +1,206 @@
+//! The typed configuration. Its JSON Schema drives the checks, the XML form and editors.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use trunkline_connectors::{mcp, openapi, process};
+use trunkline_discovery::Names;
+use trunkline_model::Secret;
+
+/// The configuration of Trunkline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address of this schema, for editors.
+    #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Where to listen: an address and port, or a list of them.
+    pub listen: Listen,
+    /// Where the record and other state are kept.
+    pub data_dir: PathBuf,
+    /// What is logged.
+    pub log: Log,
+    /// Who may call.
+    pub auth: trunkline_policy::identity::Config,
+    /// What they may do.
+    pub policy: trunkline_policy::authorize::Config,
+    /// Limits and habits of the doors.
+    pub doors: trunkline_gateway::Config,
+    /// How long the record is kept.
+    pub events: Events,
+    /// How long one answer of a service may take where the service has no `timeout_ms` of its own, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_timeout_ms: Option<u64>,
+    /// What is behind the gateway, by name.
+    pub services: IndexMap<String, Service>,
+    /// Programs that are started and kept running before the services, by name.
+    pub children: IndexMap<String, Child>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            schema: None,
+            listen: Listen(vec!["127.0.0.1:7400".to_owned()]),
+            data_dir: PathBuf::from(".trunkline"),
+            log: Log::default(),
+            auth: trunkline_policy::identity::Config::default(),
+            policy: trunkline_policy::authorize::Config::default(),
+            doors: trunkline_gateway::Config::default(),
+            events: Events::default(),
+            service_timeout_ms: None,
+            services: IndexMap::new(),
+            children: IndexMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The JSON Schema (2020-12) of the configuration.
+    #[must_use]
+    pub fn json_schema() -> &'static Value {
+        static SCHEMA: OnceLock<Value> = OnceLock::new();
+        SCHEMA.get_or_init(|| schemars::schema_for!(Config).to_value())
+    }
+}
+
+/// Addresses to listen on: one as text, or a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Listen(pub Vec<String>);
+
+impl JsonSchema for Listen {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Listen".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1})
+    }
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Listen;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address or a list of addresses")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Listen, E> {
+                Ok(Listen(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Listen, A::Error> {
+                let mut addresses = Vec::new();
+                while let Some(address) = items.next_element()? {
+                    addresses.push(address);
+                }
+                Ok(Listen(addresses))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+/// What is logged, to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`), or levels by module: `info,trunkline_gateway=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How long the record is kept, and how it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// Events older than this many days are removed; 0 keeps all.
+    pub retention_days: u32,
+    /// The oldest events are removed where the record is larger than this, in mebibytes; 0 keeps all.
+    pub retention_mb: u64,
+    /// How long the events of read-only calls may wait to be written together, in milliseconds.
+    pub batch_interval_ms: u64,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { retention_days: 30, retention_mb: 1024, batch_interval_ms: 50 }
+    }
+}
+
+/// A service behind the gateway. Exactly one of `mcp`, `openapi` and `process` is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// What the service is for, for people and models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whether the service is there at all; `true` where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// How its tools are named to callers.
+    pub names: Names,
+    /// An MCP server, as a child or over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<mcp::Config>,
+    /// An HTTP service with an OpenAPI document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<openapi::Config>,
+    /// Commands of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<process::Config>,
+}
+
+impl Service {
+    /// Whether the service is there at all.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+}
+
+/// A program that is started and kept running before the services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Child {
+    /// Program and arguments. There is no shell.
+    pub command: Vec<String>,
+    /// Its working directory; the configuration file's folder where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// A URL that answers with success as soon as the program is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_url: Option<String>,
+    /// Its environment, beside Trunkline's own.
+    pub env: IndexMap<String, Secret>,
+}

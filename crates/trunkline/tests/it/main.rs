@@ -1,0 +1,3 @@
+//! Integration tests of the configuration and the command line.
+
+mod config;
