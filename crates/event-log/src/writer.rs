@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod commit;
+mod versions;
 
 use std::fs::File;
 use std::sync::Arc;
