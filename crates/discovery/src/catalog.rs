@@ -30,6 +30,21 @@ pub enum Names {
     Plain,
 }
 
+/// Which lists are no longer as they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The tools.
+    pub tools: bool,
+    /// The prompts.
+    pub prompts: bool,
+    /// The resources or resource templates.
+    pub resources: bool,
+}
+
+fn listed(items: &IndexMap<Arc<str>, ItemEntry>) -> impl Iterator<Item = &trunkline_model::Json> {
+    items.values().map(|item| &item.listed)
+}
+
 /// A service in the catalogue.
 #[derive(Clone)]
 pub struct Registered {
@@ -58,9 +73,9 @@ impl Catalog {
     }
 
     /// Replaces the set of services, in the order of the configuration.
-    pub fn set_services(&self, services: IndexMap<ServiceId, Registered>) {
+    pub fn set_services(&self, services: IndexMap<ServiceId, Registered>) -> Changes {
         self.services.store(Arc::new(services));
-        self.refresh();
+        self.refresh()
     }
 
     /// The services, in the order of the configuration.
@@ -69,11 +84,18 @@ impl Catalog {
         self.services.load_full()
     }
 
-    /// Reads the contents of every service again.
-    pub fn refresh(&self) {
+    /// Reads the contents of every service again. Returns what is no longer as it was.
+    pub fn refresh(&self) -> Changes {
         let mut generation = self.rebuild.lock();
         *generation += 1;
-        self.snapshot.store(Arc::new(Snapshot::build(&self.services.load(), *generation)));
+        let new = Arc::new(Snapshot::build(&self.services.load(), *generation));
+        let old = self.snapshot.swap(new.clone());
+        Changes {
+            tools: !old.tools.values().map(|t| &t.listed).eq(new.tools.values().map(|t| &t.listed)),
+            prompts: !listed(&old.prompts).eq(listed(&new.prompts)),
+            resources: !listed(&old.resources).eq(listed(&new.resources))
+                || !listed(&old.templates).eq(listed(&new.templates)),
+        }
     }
 
     /// What can be called now.

@@ -2,4 +2,4 @@
 
 pub mod catalog;
 
-pub use catalog::{Catalog, Names, Snapshot, ToolEntry};
+pub use catalog::{Catalog, Changes, ItemEntry, Names, Registered, Snapshot, ToolEntry};

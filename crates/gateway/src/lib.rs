@@ -1,5 +1,25 @@
 //! The doors agents and programs enter by, and the pipeline behind them.
+//!
+//! - [`pipeline`]: the life of a call, one linear function. Every door enters there.
+//! - [`exchange`]: a call as a door sees it: notes and questions on the way, then the outcome.
+//! - [`mcp`]: the MCP door, over Streamable HTTP and standard input and output, for both protocol eras.
+//! - [`http`]: the HTTP door under `/v1`.
+//! - [`server`]: the listener that both stand behind.
 
 mod config;
+mod error;
+pub mod exchange;
+mod gateway;
+pub mod http;
+pub mod mcp;
+mod observer;
+pub mod pipeline;
+mod record;
+mod seal;
+pub mod server;
 
-pub use config::Config;
+pub use config::{Config, Record};
+pub use error::Error;
+pub use gateway::{Gateway, Parts, Sources};
+pub use observer::Observer;
+pub use seal::Sealer;

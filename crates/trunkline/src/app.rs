@@ -1,21 +1,216 @@
-//! The wiring: builds every part from the configuration and runs it.
+//! The wiring: builds every part from the configuration and runs it. Tasks are spawned here and nowhere else but for
+//! what a single call needs.
 
-use crate::config::{Flags, Loaded};
+mod children;
+mod reload;
+mod services;
+mod state;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use trunkline_discovery::Catalog;
+use trunkline_event_log as event_log;
+use trunkline_gateway::{Gateway, Parts, Sources};
+use trunkline_policy::{Authenticator, Authorizer};
+use uuid::Uuid;
+
+use crate::config::{Config, Env, Flags, Loaded, Watcher};
+use services::Services;
+
+/// How often what has waited too long is ended.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long running calls may go on after the shutdown began.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Everything that runs.
+struct App {
+    gateway: Arc<Gateway>,
+    services: Services,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    writer: std::thread::JoinHandle<event_log::Result<()>>,
+    log: event_log::EventLog,
+}
 
 /// Runs the gateway until it is told to stop.
 ///
 /// # Errors
 /// Where it can't start.
 pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
-    let _ = (loaded, flags);
-    anyhow::bail!("wiring not linked yet")
+    let mut listeners = Vec::new();
+    for address in &loaded.listen {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: is another gateway running? `trunkline doctor` tells")
+        })?;
+        listeners.push(listener);
+    }
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    announce(&addresses)?;
+    let _children = children::start(&loaded.config.children).await?;
+    let mut app = App::build(&loaded, &loaded.config.data_dir)?;
+    for listener in listeners {
+        let (gateway, shutdown) = (app.gateway.clone(), app.shutdown.clone());
+        app.tasks.spawn(trunkline_gateway::server::serve(gateway, listener, shutdown));
+    }
+    guide(&loaded, &addresses);
+    let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
+    let mut watcher = Watcher::new(&loaded, env, flags);
+    let mut in_force = loaded.config;
+    let mut stop = std::pin::pin!(stop_signal());
+    loop {
+        let next = async {
+            match &mut watcher {
+                Some(watcher) => watcher.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut stop => break,
+            loaded = next => reload::apply(&mut app, &mut in_force, loaded),
+        }
+    }
+    app.stop().await
 }
 
 /// Runs the gateway with one MCP client on standard input and output.
 ///
 /// # Errors
 /// Where it can't start.
-pub async fn run_stdio(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
-    let _ = (loaded, flags);
-    anyhow::bail!("wiring not linked yet")
+pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
+    let _children = children::start(&loaded.config.children).await?;
+    let app = state::with_own_folder(&loaded.config.data_dir, |folder| App::build(&loaded, folder))?;
+    let serving = trunkline_gateway::mcp::stdio::serve(
+        app.gateway.clone(),
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+        app.shutdown.clone(),
+    );
+    let served = tokio::select! {
+        served = serving => served,
+        () = stop_signal() => Ok(()),
+    };
+    app.stop().await?;
+    served.context("standard input or output failed")
+}
+
+impl App {
+    fn build(loaded: &Loaded, folder: &std::path::Path) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("the data directory {} can't be made", folder.display()))?;
+        let sources = sources();
+        let (log, writer) = log_config(config, folder).build(sources.now.clone())?;
+        let writer = std::thread::Builder::new().name("event-log".to_owned()).spawn(move || writer.run())?;
+        let tasks = TaskTracker::new();
+        let gateway = Gateway::new(Parts {
+            config: config.doors.clone(),
+            catalog: Arc::new(Catalog::new()),
+            log: log.clone(),
+            authenticator: authenticator(config)?,
+            authorizer: Authorizer::new(&config.policy),
+            sealer: state::sealer(folder)?,
+            sources,
+            tasks: tasks.clone(),
+        });
+        let shutdown = CancellationToken::new();
+        let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone());
+        services.apply(config, &loaded.base)?;
+        let (sweeper, ended) = (gateway.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            while ended.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+                sweeper.sweep();
+            }
+        });
+        Ok(Self { gateway, services, tasks, shutdown, writer, log })
+    }
+
+    /// Stops: no new requests, running calls have a while, the record is written to its end.
+    async fn stop(self) -> anyhow::Result<()> {
+        let Self { gateway, services, tasks, shutdown, writer, log } = self;
+        gateway.close();
+        shutdown.cancel();
+        tasks.close();
+        if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!(left = tasks.len(), "some calls did not end in time");
+        }
+        drop((services, gateway));
+        log.close();
+        tokio::task::spawn_blocking(move || writer.join())
+            .await?
+            .map_err(|_| anyhow::anyhow!("the event log's writer has panicked"))??;
+        Ok(())
+    }
+}
+
+fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
+    Authenticator::new(&config.auth).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!(errors.join("; "))
+    })
+}
+
+fn log_config(config: &Config, folder: &std::path::Path) -> event_log::Config {
+    let mut log = event_log::Config::new(folder.join("events.db"));
+    log.batch_interval = Duration::from_millis(config.events.batch_interval_ms);
+    let days = u64::from(config.events.retention_days);
+    log.retention.max_age = (days > 0).then(|| Duration::from_secs(days * 86_400));
+    let size = config.events.retention_mb << 20;
+    log.retention.max_bytes = (size > 0).then_some(size);
+    log
+}
+
+/// Time and identities from the operating system.
+fn sources() -> Sources {
+    Sources {
+        now: Arc::new(Timestamp::now),
+        time_id: Arc::new(Uuid::now_v7),
+        random_id: Arc::new(Uuid::new_v4),
+    }
+}
+
+/// The first line on standard output says where the doors are, for programs that start us.
+fn announce(addresses: &[SocketAddr]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    for address in addresses {
+        writeln!(out, "listening on http://{address}")?;
+    }
+    out.flush()
+}
+
+/// What a person does next.
+fn guide(loaded: &Loaded, addresses: &[SocketAddr]) {
+    use std::io::Write as _;
+    let Some(address) = addresses.first() else { return };
+    let server = if address.port() == 7400 { String::new() } else { format!(" --server http://{address}") };
+    let services: Vec<&str> = loaded.config.services.keys().map(String::as_str).collect();
+    let text = format!(
+        "\nMCP       http://{address}/mcp   (claude mcp add --transport http trunkline http://{address}/mcp)\n\
+         HTTP      http://{address}/v1/tools, described by http://{address}/openapi.json\n\
+         Services  {}\n\
+         Data      {}\n\n\
+         Try       trunkline tools{server}\n          trunkline events --follow{server}\n",
+        if services.is_empty() { "none yet: trunkline import .mcp.json".to_owned() } else { services.join(", ") },
+        loaded.config.data_dir.display(),
+    );
+    // Nobody reading is no error.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }

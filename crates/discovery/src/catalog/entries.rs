@@ -20,6 +20,9 @@ pub struct ToolEntry {
     pub target: Arc<str>,
     /// The MCP tool object under the advertised name.
     pub listed: Json,
+    /// Parameters that an MCP client repeats in a header (`x-mcp-header`): the path of property names and the header's
+    /// name after `Mcp-Param-`.
+    pub header_parameters: Vec<(Vec<String>, String)>,
 }
 
 /// A prompt, resource or template as callers see it.
@@ -40,7 +43,10 @@ pub struct ItemEntry {
 impl ToolEntry {
     pub(super) fn new(name: &str, tool: Arc<dyn Tool>, service: Arc<dyn Service>) -> Self {
         let spec = tool.spec();
+        let mut header_parameters = Vec::new();
+        find_header_parameters(spec.input.document(), &mut Vec::new(), &mut header_parameters);
         Self {
+            header_parameters,
             name: Arc::from(name),
             target: target(&spec.service, &spec.name),
             listed: tool_object(spec, name),
@@ -59,6 +65,27 @@ impl ItemEntry {
             listed: if *key == *item.key { item.raw.clone() } else { renamed(&item.raw, member, key) },
             service: service.clone(),
         }
+    }
+}
+
+/// The properties with `x-mcp-header`, reached from the root through `properties` alone.
+fn find_header_parameters(
+    schema: &serde_json::Value,
+    path: &mut Vec<String>,
+    found: &mut Vec<(Vec<String>, String)>,
+) {
+    const MAX_DEPTH: usize = 16;
+    let Some(properties) = schema.get("properties").and_then(|p| p.as_object()) else { return };
+    if path.len() >= MAX_DEPTH {
+        return;
+    }
+    for (name, property) in properties {
+        path.push(name.clone());
+        if let Some(header) = property.get("x-mcp-header").and_then(|header| header.as_str()) {
+            found.push((path.clone(), header.to_owned()));
+        }
+        find_header_parameters(property, path, found);
+        path.pop();
     }
 }
 

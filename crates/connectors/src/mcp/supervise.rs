@@ -1,0 +1,309 @@
+//! Keeps a connection to a server alive, for ever: connects, reads what the server offers, listens to it, and starts
+//! anew with growing pauses when it is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use trunkline_model::ServiceState;
+
+use super::channel::Channel;
+use super::client::{ClientInfo, Session};
+use super::config::Config;
+use super::error::Error;
+use super::http::Endpoint;
+use super::revision::Revision;
+use super::service::Core;
+use super::stdio::Process;
+use super::streamable::Streamable;
+use super::{handshake, listen, lists};
+
+/// The first pause before a new attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause before a child is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The longest pause before a remote server is tried again: it shall be back within two seconds of its server.
+const LONGEST_REMOTE_PAUSE: Duration = Duration::from_millis(1_500);
+
+/// A connection that held so long was a good one: the next pause is the first one again.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// The pause before lists that could not be read are read again.
+const LIST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a server that seems lost may take to show that it is there.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// How long the end of a session may take to tell.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Where the server is.
+pub(super) enum Remote {
+    /// A child process.
+    Child,
+    /// Behind HTTP.
+    Http(Box<HttpRemote>),
+}
+
+/// A server behind HTTP.
+pub(super) struct HttpRemote {
+    endpoint: Arc<Endpoint>,
+    headers: HeaderMap,
+}
+
+/// Keeps the connection of one [`McpService`](super::McpService) alive.
+pub struct Runner {
+    core: Arc<Core>,
+    remote: Remote,
+    newest: Revision,
+    /// The server is known to be of a revision with handshake.
+    legacy: bool,
+}
+
+impl Runner {
+    pub(super) fn new(core: Arc<Core>, remote: Remote, newest: Revision) -> Self {
+        Self { core, remote, newest, legacy: false }
+    }
+
+    /// Runs until `shutdown`. A child is ended then, and a session closed.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let hub = Arc::clone(&self.core.hub);
+        let longest = match self.remote {
+            Remote::Child => LONGEST_PAUSE,
+            Remote::Http(_) => LONGEST_REMOTE_PAUSE,
+        };
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            let start = Instant::now();
+            let error = self.live(&shutdown).await;
+            self.core.link.set(None);
+            if shutdown.is_cancelled() {
+                break;
+            }
+            tracing::warn!(service = %hub.id, %error, "the connection to the MCP server has ended");
+            hub.set_status(|status| {
+                status.state = ServiceState::Down;
+                status.cause = Some(error.to_string());
+                status.restarts += 1;
+            });
+            failures = if start.elapsed() > STABLE { 0 } else { failures + 1 };
+            let pause = pause(failures, longest, hub.id.as_str());
+            // Whoever calls now shall not wait for the whole pause, but can't drive the attempts faster than the first.
+            let hurry = async {
+                tokio::time::sleep(FIRST_PAUSE).await;
+                self.core.link.wanted.notified().await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = hurry, if matches!(self.remote, Remote::Http(_)) => {}
+                () = shutdown.cancelled() => break,
+            }
+        }
+    }
+
+    /// One connection from beginning to end. Tells why it ended.
+    async fn live(&mut self, shutdown: &CancellationToken) -> Error {
+        let core = Arc::clone(&self.core);
+        let config = &core.hub.config;
+        match &self.remote {
+            Remote::Child => {
+                let process = match Process::spawn(config) {
+                    Ok(process) => process,
+                    Err(error) => return error,
+                };
+                let (channel, inbox) = Channel::new(Arc::clone(&core.hub), None);
+                let running = process.run(&channel, inbox, shutdown);
+                let (newest, legacy) = (self.newest, &mut self.legacy);
+                let error = tokio::select! {
+                    why = running => Error::Lost(why),
+                    error = attend(&core, &channel, newest, legacy) => error,
+                };
+                core.link.set(None);
+                core.hub.set_status(|status| status.cause = Some(error.to_string()));
+                channel.flights.fail_all(&Error::Lost(error.to_string()));
+                error
+            }
+            Remote::Http(remote) => {
+                let endpoint = Arc::clone(&remote.endpoint);
+                endpoint.forget_connections();
+                let http = Streamable::new(endpoint, remote.headers.clone(), config.max_response_bytes);
+                let (channel, inbox) = Channel::new(Arc::clone(&core.hub), Some(http));
+                let (newest, legacy) = (self.newest, &mut self.legacy);
+                let error = tokio::select! {
+                    () = write(&channel, inbox) => Error::Lost("nobody is left to write".to_owned()),
+                    error = attend(&core, &channel, newest, legacy) => error,
+                    () = shutdown.cancelled() => Error::Lost("Trunkline is shutting down".to_owned()),
+                };
+                if let Some(http) = &channel.http
+                    && !matches!(error, Error::NotSent(_) | Error::SessionExpired)
+                {
+                    let _ = tokio::time::timeout(GOODBYE, http.close()).await;
+                }
+                error
+            }
+        }
+    }
+}
+
+impl HttpRemote {
+    pub(super) fn new(url: &Url, config: &Config, client: &ClientInfo) -> Result<Self, Error> {
+        let endpoint = Arc::new(Endpoint::new(url, config.connect_timeout())?);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        let agent = format!("{}/{}", client.name, client.version);
+        if let Ok(agent) = HeaderValue::from_str(&agent) {
+            headers.insert(header::USER_AGENT, agent);
+        }
+        if let Some(bearer) = &config.bearer {
+            headers.insert(
+                header::AUTHORIZATION,
+                secret_value(&format!("Bearer {}", bearer.expose()), "bearer")?,
+            );
+        }
+        for (name, value) in &config.headers {
+            let header = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| Error::Config(format!("`headers`: {name:?} is no header name")))?;
+            headers.insert(header, secret_value(value.expose(), name)?);
+        }
+        Ok(Self { endpoint, headers })
+    }
+}
+
+fn secret_value(text: &str, name: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Error::Config(format!("the value of `{name}` can't stand in a header")))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The newest revision that the configuration allows.
+pub(super) fn newest_revision(config: &Config) -> Result<Revision, Error> {
+    match &config.protocol {
+        None => Ok(Revision::NEWEST),
+        Some(text) => Revision::parse(text)
+            .ok_or_else(|| Error::Config(format!("`protocol`: the revision {text:?} is not known"))),
+    }
+}
+
+/// Writes notifications and answers as they come, each in a request of its own.
+async fn write(channel: &Arc<Channel>, mut inbox: mpsc::Receiver<Bytes>) {
+    let Some(http) = &channel.http else { return };
+    let mut posts = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            message = inbox.recv() => {
+                let Some(message) = message else { return };
+                posts.push(async move {
+                    if let Err(error) = http.notify(message).await {
+                        tracing::debug!(service = %channel.hub.id, %error, "a message was not taken");
+                    }
+                });
+            }
+            Some(()) = posts.next() => {}
+        }
+    }
+}
+
+/// Opens a session and sees to it until it ends. Tells why it ended.
+async fn attend(core: &Arc<Core>, channel: &Arc<Channel>, newest: Revision, legacy: &mut bool) -> Error {
+    let limit = core.hub.config.connect_timeout();
+    let opened = tokio::time::timeout(limit, handshake::open(channel, newest, *legacy)).await;
+    let session = match opened.unwrap_or(Err(Error::Timeout(limit))) {
+        Ok(session) => Arc::new(session),
+        Err(error) => {
+            // Perhaps the server has become a new one.
+            *legacy = false;
+            return error;
+        }
+    };
+    *legacy = !session.revision.is_modern();
+    core.link.set(Some(Arc::clone(&session)));
+    tokio::select! {
+        error = refresh(core, &session) => error,
+        error = listen::listen(core, &session) => error,
+        error = probe(core, &session) => error,
+        () = core.link.broken.notified() => Error::NotSent("the session is of no use any more".to_owned()),
+    }
+}
+
+/// Reads the lists at first, when they have changed, and when they are no longer fresh.
+async fn refresh(core: &Arc<Core>, session: &Arc<Session>) -> Error {
+    let hub = &core.hub;
+    let weak = Arc::downgrade(core);
+    loop {
+        let read = lists::read(session, hub, &weak).await;
+        let (cause, again) = match read {
+            Ok(read) => {
+                if !lists::same(&read.contents, &hub.contents.load()) {
+                    hub.contents.store(Arc::new(read.contents));
+                    hub.observer.contents_changed(&hub.id);
+                }
+                (None, read.fresh)
+            }
+            Err(error) if error.breaks_connection() => return error,
+            Err(error) => (Some(error.to_string()), Some(LIST_PAUSE)),
+        };
+        hub.set_status(|status| {
+            status.state = ServiceState::Up;
+            status.cause = cause;
+            status.protocol = format!("mcp {}", session.revision);
+        });
+        let stale = async {
+            match again {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stale => {}
+            () = hub.changed.notified() => {}
+        }
+    }
+}
+
+/// Tests whether the server is still there when somebody has lost a connection to it.
+async fn probe(core: &Core, session: &Session) -> Error {
+    loop {
+        core.link.suspect.notified().await;
+        let method = if session.revision.is_modern() { "server/discover" } else { "ping" };
+        match tokio::time::timeout(PROBE, session.ask(method, "")).await {
+            Ok(Err(error)) if error.breaks_connection() => return error,
+            Ok(_) => {}
+            Err(_) => return Error::Timeout(PROBE),
+        }
+    }
+}
+
+/// The pause after so many failures: it doubles each time, and is shifted by up to a quarter, by another share for
+/// each service, so that not all come back at once.
+fn pause(failures: u32, longest: Duration, service: &str) -> Duration {
+    let base = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest);
+    let share =
+        service.bytes().fold(failures, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    base - base.mul_f64(f64::from(share % 256) / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses: Vec<_> = (1..9).map(|n| pause(n, LONGEST_PAUSE, "x").as_millis()).collect();
+        for (n, pause) in pauses.iter().enumerate() {
+            let base = (100 << n).min(10_000);
+            assert!((base * 3 / 4..=base).contains(pause), "{pauses:?}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Group commit: many requests, one transaction, one sync.
+
+use std::collections::HashMap;
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use trunkline_model::Event;
+
+use crate::queue::{Append, Request};
+use crate::row::Place;
+use crate::shared::Shared;
+use crate::{Appended, Clock, Error, Result, StreamId, row};
+
+/// The most events in a commit, but for an append that is larger by itself.
+const MAX_EVENTS: usize = 512;
+
+/// How many streams' versions are remembered.
+const MAX_VERSIONS: usize = 8192;
+
+/// A stream that has a snapshot keeps its version even when retention has dropped its events.
+const VERSION_OF: &str = "SELECT coalesce((SELECT max(version) FROM event WHERE stream = ?1),
+    (SELECT version FROM snapshot WHERE stream = ?1), 0)";
+
+/// Knows the end of the log and of its streams, and puts events there.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    end: End,
+    versions: HashMap<StreamId, u64>,
+    failure: Option<Error>,
+}
+
+/// The end of the log.
+#[derive(Clone, Copy)]
+struct End {
+    position: u64,
+    size: u64,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let end = End { position: 0, size: 0 };
+        Self { shared, end, versions: HashMap::new(), failure: None }
+    }
+
+    /// Reads where the log ends.
+    pub(super) fn start(&mut self, connection: &Connection) -> Result<()> {
+        let end = connection
+            .query_row("SELECT position, size FROM event ORDER BY position DESC LIMIT 1", [], |row| {
+                Ok(End { position: row.get(0)?, size: row.get(1)? })
+            })
+            .optional()?;
+        self.end = end.unwrap_or(self.end);
+        Ok(())
+    }
+
+    /// The version of a stream.
+    pub(super) fn version(&mut self, connection: &Connection, stream: &StreamId) -> Result<u64> {
+        Ok(version(&mut self.versions, &mut connection.prepare_cached(VERSION_OF)?, stream)?)
+    }
+
+    /// Why the last commit failed, where it did.
+    pub(super) fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Forgets what is known of streams: some of their events are gone.
+    pub(super) fn forget_versions(&mut self) {
+        self.versions.clear();
+    }
+
+    /// Takes requests up to the next command or a full batch and commits them together. Where that fails, those who wait
+    /// are told, and recorded events go back to the queue, with all that comes after them.
+    pub(super) fn commit(
+        &mut self,
+        connection: &mut Connection,
+        clock: &Clock,
+        requests: &mut Peekable<impl Iterator<Item = Request>>,
+    ) {
+        let mut batch = Vec::new();
+        let mut events = 0;
+        while events < MAX_EVENTS
+            && let Some(request) = requests.next_if(|request| !matches!(request, Request::Command(_)))
+        {
+            events += match &request {
+                Request::Append(append) => append.events.len(),
+                _ => 1,
+            };
+            batch.push(request);
+        }
+        match self.write(connection, clock, &batch) {
+            Ok((end, answers)) => {
+                self.end = end;
+                self.shared.head.send_if_modified(|head| {
+                    std::mem::replace(&mut head.position, end.position) != end.position
+                });
+                if self.failure.take().is_some() {
+                    self.shared.queue.recovered();
+                }
+                let mut answers = answers.into_iter();
+                for request in batch {
+                    if let Request::Append(append) = request
+                        && let Some(answer) = answers.next()
+                    {
+                        // Whoever asked may have gone.
+                        let _ = append.reply.send(answer);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a batch of events could not be committed");
+                self.versions.clear();
+                self.fail(batch.into_iter().chain(requests), &error);
+                self.failure = Some(error);
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        connection: &mut Connection,
+        clock: &Clock,
+        batch: &[Request],
+    ) -> Result<(End, Vec<Result<Appended>>)> {
+        let transaction = connection.transaction()?;
+        let mut answers = Vec::new();
+        let mut pen = Pen {
+            insert: transaction.prepare_cached(row::INSERT)?,
+            version_of: transaction.prepare_cached(VERSION_OF)?,
+            versions: &mut self.versions,
+            recorded: clock().as_millisecond(),
+            end: self.end,
+        };
+        for request in batch {
+            match request {
+                Request::Record(stream, event) => {
+                    pen.put(stream, std::slice::from_ref(event))?;
+                }
+                Request::Append(append) => answers.push(pen.append(append)?),
+                Request::Command(_) => {}
+            }
+        }
+        let end = pen.end;
+        drop(pen);
+        transaction.commit()?;
+        Ok((end, answers))
+    }
+
+    fn fail(&self, requests: impl Iterator<Item = Request>, error: &Error) {
+        let (mut kept, mut events, mut bytes) = (Vec::new(), 0, 0);
+        for request in requests {
+            match request {
+                Request::Record(_, ref event) => {
+                    events += 1;
+                    bytes += row::size(event);
+                    kept.push(request);
+                }
+                Request::Append(append) => drop(append.reply.send(Err(error.clone()))),
+                Request::Command(command) => drop(command.reply.send(Err(error.clone()))),
+            }
+        }
+        self.shared.queue.put_back(kept, events, bytes, error.clone());
+    }
+}
+
+/// Writes within one transaction.
+struct Pen<'a> {
+    insert: CachedStatement<'a>,
+    version_of: CachedStatement<'a>,
+    versions: &'a mut HashMap<StreamId, u64>,
+    recorded: i64,
+    end: End,
+}
+
+impl Pen<'_> {
+    fn append(&mut self, append: &Append) -> rusqlite::Result<Result<Appended>> {
+        let Append { stream, expected, events, .. } = append;
+        let actual = version(self.versions, &mut self.version_of, stream)?;
+        if !expected.holds(actual) {
+            return Ok(Err(Error::Conflict { stream: stream.clone(), expected: *expected, actual }));
+        }
+        let first_position = self.end.position + 1;
+        let version = self.put(stream, events)?;
+        Ok(Ok(Appended { first_position, last_position: self.end.position, version }))
+    }
+
+    /// Puts events at the end of the log and of their stream. Returns the stream's new version.
+    fn put(&mut self, stream: &StreamId, events: &[Event]) -> rusqlite::Result<u64> {
+        let mut version = version(self.versions, &mut self.version_of, stream)?;
+        for event in events {
+            version += 1;
+            self.end.position += 1;
+            self.end.size += row::size(event) as u64;
+            let End { position, size } = self.end;
+            row::insert(
+                &mut self.insert,
+                &Place { position, stream, version, recorded: self.recorded, size },
+                event,
+            )?;
+        }
+        if let Some(known) = self.versions.get_mut(stream) {
+            *known = version;
+        }
+        Ok(version)
+    }
+}
+
+fn version(
+    versions: &mut HashMap<StreamId, u64>,
+    version_of: &mut CachedStatement<'_>,
+    stream: &StreamId,
+) -> rusqlite::Result<u64> {
+    if let Some(version) = versions.get(stream) {
+        return Ok(*version);
+    }
+    let version = version_of.query_row([stream], |row| row.get(0))?;
+    if versions.len() >= MAX_VERSIONS {
+        versions.clear();
+    }
+    versions.insert(stream.clone(), version);
+    Ok(version)
+}

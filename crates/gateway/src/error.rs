@@ -1,0 +1,216 @@
+//! What can go wrong in the doors and the pipeline.
+
+use std::time::Duration;
+
+use trunkline_model::{EffectState, Failure, Json, Retry, Violation};
+
+/// What can go wrong in the doors and the pipeline. Each has a page in `docs/errors/`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is not a JSON-RPC message.
+    #[error("the body is not a JSON-RPC 2.0 message: {0}")]
+    Malformed(String),
+    /// The body is larger than allowed.
+    #[error("the request body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// No tool has this name.
+    #[error("there is no tool named {name:?}")]
+    UnknownTool {
+        /// The name asked for.
+        name: String,
+        /// Names like it.
+        near: Vec<String>,
+    },
+    /// No prompt has this name.
+    #[error("there is no prompt named {name:?}")]
+    UnknownPrompt {
+        /// The name asked for.
+        name: String,
+        /// Names like it.
+        near: Vec<String>,
+    },
+    /// No service has a resource with this URI.
+    #[error("there is no resource {uri:?}")]
+    UnknownResource {
+        /// The URI asked for.
+        uri: String,
+    },
+    /// The arguments do not fit the tool's schema.
+    #[error("the arguments of {name:?} do not fit its schema: {}", listed(violations))]
+    Arguments {
+        /// The tool.
+        name: String,
+        /// Every violation.
+        violations: Vec<Violation>,
+    },
+    /// The call took longer than it may.
+    #[error("{target} did not answer within {} ms", within.as_millis())]
+    Deadline {
+        /// The service and tool.
+        target: String,
+        /// How long it had.
+        within: Duration,
+        /// The tool changes nothing.
+        read_only: bool,
+    },
+    /// A browser page or a foreign host name reached a loopback listener.
+    #[error("{what} {value:?} is not allowed here")]
+    Origin {
+        /// `Host` or `Origin`.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// No session has this id.
+    #[error("there is no session with this id")]
+    UnknownSession,
+    /// A `requestState` was not made here, for this request, or recently enough.
+    #[error("the requestState can't be used: {0}")]
+    State(&'static str),
+    /// An idempotency key came with another request before.
+    #[error("the Idempotency-Key was used for another request")]
+    KeyReused,
+    /// The request with this idempotency key has not ended.
+    #[error("the request with this Idempotency-Key has not ended yet")]
+    KeyInFlight,
+    /// The record can't be written.
+    #[error("the event log can't be written: {0}")]
+    Log(String),
+    /// A header and the body disagree, or a required header is missing.
+    #[error("{0}")]
+    HeaderMismatch(String),
+    /// The protocol revision is not known.
+    #[error("protocol revision {requested:?} is not supported")]
+    ProtocolVersion {
+        /// The revision asked for.
+        requested: String,
+    },
+    /// The method is not known.
+    #[error("there is no method {0:?}")]
+    UnknownMethod(String),
+    /// The params of a method are not usable.
+    #[error("{0}")]
+    Params(String),
+    /// The body's or the answer's media type is not one that is spoken here.
+    #[error("{0}")]
+    MediaType(&'static str),
+    /// Nothing is at this path.
+    #[error("there is nothing at {0}")]
+    NotFound(String),
+    /// The path does not take this HTTP method.
+    #[error("{path} does not take {method}")]
+    HttpMethod {
+        /// The method used.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// The caller cancelled the call.
+    #[error("the caller cancelled the call")]
+    Cancelled,
+    /// There are too many unanswered questions or open streams.
+    #[error("too many {0} are open")]
+    TooMany(&'static str),
+}
+
+fn listed(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn near_names(near: &[String], list: &str) -> String {
+    if near.is_empty() { format!("Look at {list}.") } else { format!("Did you mean {}?", near.join(", ")) }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::UnknownTool { near, .. } => {
+                Self::caller("TL1003", "Unknown tool", detail, near_names(&near, "tools/list"))
+                    .status(404)
+                    .data(Json::from(serde_json::json!({ "near": near })))
+            }
+            Error::UnknownPrompt { near, .. } => {
+                Self::caller("TL1004", "Unknown prompt", detail, near_names(&near, "prompts/list"))
+                    .status(404)
+                    .data(Json::from(serde_json::json!({ "near": near })))
+            }
+            Error::UnknownResource { uri } => Self::caller(
+                "TL1005",
+                "Unknown resource",
+                detail,
+                "Look at resources/list and resources/templates/list.",
+            )
+            .status(404)
+            .data(Json::from(serde_json::json!({ "uri": uri }))),
+            Error::Arguments { violations, .. } => Self::caller(
+                "TL1006",
+                "Invalid arguments",
+                detail,
+                "Correct the arguments at the paths named and call again.",
+            )
+            .status(422)
+            .data(Json::from(serde_json::json!({ "violations": violations }))),
+            Error::Deadline { read_only, .. } => {
+                let effect = if read_only { EffectState::None } else { EffectState::Unknown };
+                let next =
+                    if read_only { "Call again." } else { "Find out what happened before you call again." };
+                Self::service("TL1007", "Deadline exceeded", detail, effect, next).status(504)
+            }
+            Error::Log(_) => Self::gateway(
+                "TL1013",
+                "Record unavailable",
+                detail,
+                "Look at the disk under the data directory, then call again.",
+            )
+            .status(503),
+            Error::Cancelled => Self::caller("TL1021", "Cancelled", detail, "Nothing to do.").status(499),
+            Error::TooMany(_) => {
+                Self::gateway("TL1022", "Too many open", detail, "Answer or close some, or try later.")
+                    .status(503)
+                    .retry(Retry::Soon)
+            }
+            other => request_failure(other, detail),
+        }
+    }
+}
+
+/// The failures that lie in the request's form.
+fn request_failure(error: Error, detail: String) -> Failure {
+    let (code, title, status, next) = match error {
+        Error::TooLarge { .. } => {
+            ("TL1002", "Request too large", 413, "Send less, or raise doors.max_request_bytes.")
+        }
+        Error::Origin { .. } => (
+            "TL1008",
+            "Origin not allowed",
+            403,
+            "Call from this machine, or add it to doors.allowed_origins or doors.allowed_hosts.",
+        ),
+        Error::UnknownSession => ("TL1009", "Unknown session", 404, "Initialize again."),
+        Error::State(_) => ("TL1010", "Invalid requestState", 400, "Send the request again without it."),
+        Error::KeyReused => ("TL1011", "Idempotency key reused", 422, "Use a new key for a new request."),
+        Error::KeyInFlight => ("TL1012", "Request in flight", 409, "Wait for the first request's answer."),
+        Error::HeaderMismatch(_) => (
+            "TL1014",
+            "Headers and body disagree",
+            400,
+            "Send the headers that the protocol revision asks for.",
+        ),
+        Error::ProtocolVersion { .. } => {
+            ("TL1015", "Unsupported protocol revision", 400, "Use a revision that server/discover lists.")
+        }
+        Error::UnknownMethod(_) => ("TL1016", "Unknown method", 404, "Look at server/discover."),
+        Error::Params(_) => {
+            ("TL1017", "Invalid params", 400, "Correct the params and send the request again.")
+        }
+        Error::MediaType(_) => ("TL1018", "Unsupported media type", 415, "Send and accept application/json."),
+        Error::NotFound(_) => ("TL1019", "Not found", 404, "Look at /openapi.json."),
+        Error::HttpMethod { .. } => ("TL1020", "Method not allowed", 405, "Look at /openapi.json."),
+        _ => ("TL1001", "Malformed message", 400, "Send one JSON-RPC 2.0 message as JSON."),
+    };
+    Failure::caller(code, title, detail, next).status(status)
+}

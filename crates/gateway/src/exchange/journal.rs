@@ -1,0 +1,254 @@
+//! The questions and answers of one call, in its stream of the event log.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use trunkline_event_log::{Expected, RecordedEvent};
+use trunkline_model::{
+    CallContext, CallId, Event, EventData, EventKind, Json, Operation, Phase, Principal, Question, Resume,
+};
+
+use crate::Gateway;
+use crate::pipeline::Request;
+
+/// The most questions that one call may ask.
+const MAX_QUESTIONS: usize = 64;
+
+/// The questions and answers of one call.
+///
+/// A question that equals one that was answered before gets that answer: a call that is made again after a restart
+/// is brought to where it was.
+pub(crate) struct Journal {
+    gateway: Arc<Gateway>,
+    origin: Origin,
+    principal: Arc<Principal>,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    list: Vec<Entry>,
+    /// The origin is in the log.
+    begun: bool,
+    /// How many answered entries a call that is made again has used.
+    replayed: Vec<bool>,
+}
+
+/// A question and, once it is there, its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    pub(crate) question: Question,
+    pub(crate) answer: Option<Result<Json, Json>>,
+}
+
+/// What is needed to make the call again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) id: CallId,
+    pub(crate) operation: Operation,
+    pub(crate) name: Arc<str>,
+    pub(crate) arguments: Json,
+    pub(crate) meta: Option<Json>,
+    pub(crate) responses: Option<Json>,
+    pub(crate) state: Option<String>,
+    pub(crate) conversation: Option<Arc<str>>,
+    /// What the door needs to find the way back to the caller.
+    pub(crate) door: Option<Json>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AskedContext {
+    number: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    origin: Option<Origin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnsweredContext {
+    number: u64,
+    refused: bool,
+}
+
+impl Origin {
+    fn of(request: &Request, context: &CallContext, door: Option<Json>) -> Self {
+        let resume = request.resume.as_ref();
+        Self {
+            id: request.id,
+            operation: request.operation,
+            name: request.name.clone(),
+            arguments: request.arguments.clone(),
+            meta: request.meta.clone(),
+            responses: resume.map(|resume| resume.responses.clone()),
+            state: resume.and_then(|resume| resume.state.clone()),
+            conversation: context.conversation.clone(),
+            door,
+        }
+    }
+
+    /// The request as it was.
+    pub(crate) fn request(&self, door: &'static str) -> Request {
+        Request {
+            id: self.id,
+            door,
+            operation: self.operation,
+            name: self.name.clone(),
+            arguments: self.arguments.clone(),
+            meta: self.meta.clone(),
+            resume: self.responses.clone().map(|responses| Resume { responses, state: self.state.clone() }),
+            idempotency_key: None,
+        }
+    }
+}
+
+impl Journal {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        request: &Request,
+        context: &CallContext,
+        door: Option<Json>,
+    ) -> Self {
+        let origin = Origin::of(request, context, door);
+        Self { gateway, origin, principal: context.principal.clone(), entries: Mutex::default() }
+    }
+
+    /// Reads the journal of a call that was under way when an earlier process ended. None where the call asked
+    /// nothing, or has ended.
+    pub(crate) async fn read(
+        gateway: &Arc<Gateway>,
+        call: CallId,
+    ) -> trunkline_event_log::Result<Option<Self>> {
+        let mut origin = None;
+        let mut principal = None;
+        let mut list: Vec<Entry> = Vec::new();
+        let page = gateway.log.read_stream(call, 1, 4 * MAX_QUESTIONS).await?;
+        for RecordedEvent { event, .. } in page.events {
+            if [Phase::Completed, Phase::Failed]
+                .map(|p| Event::type_of(EventKind::ToolExecution, p))
+                .contains(&&*event.kind)
+            {
+                return Ok(None);
+            }
+            if event.kind == Event::type_of(EventKind::ToolExecution, Phase::Asked) {
+                let Ok(context) = event.data.context.to::<AskedContext>() else { continue };
+                origin = origin.or(context.origin);
+                principal.get_or_insert(event.principal);
+                let question =
+                    Question { method: event.data.action.into_owned(), params: event.data.parameters };
+                list.push(Entry { number: context.number, question, answer: None });
+            } else if event.kind == Event::type_of(EventKind::ToolExecution, Phase::Answered) {
+                let Ok(context) = event.data.context.to::<AnsweredContext>() else { continue };
+                let answer =
+                    if context.refused { Err(event.data.parameters) } else { Ok(event.data.parameters) };
+                if let Some(entry) = list.iter_mut().find(|entry| entry.number == context.number) {
+                    entry.answer = Some(answer);
+                }
+            }
+        }
+        let (Some(origin), Some(principal)) = (origin, principal) else { return Ok(None) };
+        let replayed = vec![false; list.len()];
+        let entries = Mutex::new(Entries { list, begun: true, replayed });
+        Ok(Some(Self { gateway: gateway.clone(), origin, principal, entries }))
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    pub(crate) fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    /// How many questions were asked so far.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.lock().list.len()
+    }
+
+    /// The questions without an answer.
+    pub(crate) fn unanswered(&self) -> Vec<Entry> {
+        self.entries.lock().list.iter().filter(|entry| entry.answer.is_none()).cloned().collect()
+    }
+
+    /// The answer that an equal question had, where this call was made before.
+    pub(super) fn known(&self, question: &Question) -> Option<Result<Json, Json>> {
+        let mut entries = self.entries.lock();
+        let Entries { list, replayed, .. } = &mut *entries;
+        for (used, entry) in replayed.iter_mut().zip(list.iter()) {
+            if *used || entry.question.method != question.method {
+                continue;
+            }
+            let Some(answer) = &entry.answer else { continue };
+            if entry.question.params.to_value() == question.params.to_value() {
+                *used = true;
+                return Some(answer.clone());
+            }
+        }
+        None
+    }
+
+    /// Puts a question into the log. Returns its number: the one that an equal, unanswered question had where this
+    /// call was made before.
+    pub(super) async fn asked(&self, question: &Question) -> trunkline_event_log::Result<u64> {
+        let (number, origin) = {
+            let mut entries = self.entries.lock();
+            let Entries { list, replayed, begun } = &mut *entries;
+            for (used, entry) in replayed.iter_mut().zip(list.iter()) {
+                let same = entry.question.method == question.method
+                    && entry.question.params.to_value() == question.params.to_value();
+                if !*used && entry.answer.is_none() && same {
+                    *used = true;
+                    return Ok(entry.number);
+                }
+            }
+            let number = list.len() as u64 + 1;
+            list.push(Entry { number, question: question.clone(), answer: None });
+            let origin = (!std::mem::replace(begun, true)).then(|| self.origin.clone());
+            (number, origin)
+        };
+        let data = EventData {
+            action: Cow::Owned(question.method.clone()),
+            parameters: question.params.clone(),
+            context: Json::from_serialize(&AskedContext { number, origin })
+                .unwrap_or_else(|_| Json::empty_object()),
+        };
+        self.append(Phase::Asked, data).await?;
+        Ok(number)
+    }
+
+    /// Puts an answer into the log.
+    pub(super) async fn answered(
+        &self,
+        number: u64,
+        answer: &Result<Json, Json>,
+    ) -> trunkline_event_log::Result<()> {
+        let method = {
+            let mut entries = self.entries.lock();
+            let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) else {
+                return Ok(());
+            };
+            if entry.answer.is_some() {
+                return Ok(());
+            }
+            entry.answer = Some(answer.clone());
+            entry.question.method.clone()
+        };
+        let (Ok(body) | Err(body)) = answer;
+        let context = AnsweredContext { number, refused: answer.is_err() };
+        let data = EventData {
+            action: Cow::Owned(method),
+            parameters: body.clone(),
+            context: Json::from_serialize(&context).unwrap_or_else(|_| Json::empty_object()),
+        };
+        self.append(Phase::Answered, data).await
+    }
+
+    async fn append(&self, phase: Phase, data: EventData) -> trunkline_event_log::Result<()> {
+        let target = self.origin.name.clone();
+        let principal = self.principal.clone();
+        let call = self.origin.id.0;
+        self.gateway.recorder.append(call, Expected::Any, phase, target, principal, data).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! What the doors share: the rules in force, the catalogue, the record, open questions and sessions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use trunkline_discovery::Catalog;
+use trunkline_event_log::EventLog;
+use trunkline_model::CallId;
+use trunkline_policy::{Authenticator, Authorizer};
+use uuid::Uuid;
+
+use crate::exchange::Parking;
+use crate::mcp::Sessions;
+use crate::observer::Hub;
+use crate::record::Recorder;
+use crate::{Config, Sealer};
+
+/// Where time and identities come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The time of day.
+    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// A new UUIDv7.
+    pub time_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    /// A new identity that can't be guessed: UUIDv4 from a secure source.
+    pub random_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
+}
+
+/// What a gateway is built from.
+pub struct Parts {
+    /// Limits and habits of the doors.
+    pub config: Config,
+    /// What can be called.
+    pub catalog: Arc<Catalog>,
+    /// The record.
+    pub log: EventLog,
+    /// Who calls.
+    pub authenticator: Authenticator,
+    /// What they may do.
+    pub authorizer: Authorizer,
+    /// Seals state that clients keep for us.
+    pub sealer: Sealer,
+    /// Where time and identities come from.
+    pub sources: Sources,
+    /// Runs what outlives a request: a call whose client has gone away for a moment.
+    pub tasks: tokio_util::task::TaskTracker,
+}
+
+/// The rules in force. They are replaced as a whole; a running call keeps those that it started under.
+pub(crate) struct Rules {
+    pub(crate) config: Config,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Authorizer,
+}
+
+/// What the doors share. One for the whole process.
+pub struct Gateway {
+    pub(crate) rules: ArcSwap<Rules>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) log: EventLog,
+    pub(crate) recorder: Recorder,
+    pub(crate) sealer: Sealer,
+    pub(crate) sources: Sources,
+    pub(crate) parking: Parking,
+    pub(crate) sessions: Sessions,
+    pub(crate) hub: Hub,
+    pub(crate) tasks: tokio_util::task::TaskTracker,
+    pub(crate) closing: AtomicBool,
+}
+
+impl Gateway {
+    /// Puts the parts together. Nothing runs yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { config, catalog, log, authenticator, authorizer, sealer, sources, tasks } = parts;
+        Arc::new(Self {
+            recorder: Recorder::new(log.clone(), sources.clone()),
+            rules: ArcSwap::from_pointee(Rules { config, authenticator, authorizer }),
+            catalog,
+            log,
+            sealer,
+            sources,
+            parking: Parking::default(),
+            sessions: Sessions::default(),
+            hub: Hub::default(),
+            tasks,
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts other rules in force. Running calls keep theirs.
+    pub fn reconfigure(&self, config: Config, authenticator: Authenticator, authorizer: Authorizer) {
+        self.rules.store(Arc::new(Rules { config, authenticator, authorizer }));
+        self.hub.everything_changed();
+    }
+
+    /// What can be called.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Ends what has waited too long: unanswered questions and idle sessions. To be called every few seconds.
+    pub fn sweep(&self) {
+        let rules = self.rules.load();
+        self.parking.sweep();
+        self.sessions.sweep(std::time::Duration::from_millis(rules.config.session_idle_ms));
+    }
+
+    /// Puts other services in place of those there are, in the order of the configuration.
+    pub fn set_services(
+        &self,
+        services: indexmap::IndexMap<trunkline_model::ServiceId, trunkline_discovery::Registered>,
+    ) {
+        self.hub.changed(self.catalog.set_services(services));
+    }
+
+    /// The process is about to end. Calls that wait for an answer are not recorded as cancelled from now on: the next
+    /// process goes on with them.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn new_call(&self) -> CallId {
+        CallId((self.sources.time_id)())
+    }
+}

@@ -1,0 +1,64 @@
+//! The HTTP door: the same tools and the same pipeline for any program that can call HTTP.
+
+mod events;
+mod health;
+mod idempotency;
+pub(crate) mod problem;
+mod services;
+mod tools;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse as _;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::{Error, Gateway};
+
+/// What `/openapi.json` says of the whole.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Trunkline",
+    description = "Every tool behind one door. Errors are RFC 9457 problem details with a code, whose fault it is, whether to retry, and the next step."
+))]
+struct Document;
+
+/// The routes of the HTTP door.
+pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::call))
+        .routes(routes!(services::list))
+        .routes(routes!(events::list))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .split_for_parts();
+    let document = Arc::new(document);
+    router
+        .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
+        .fallback(async |uri: http::Uri| {
+            problem::Problem::from(Error::NotFound(uri.path().to_owned())).into_response()
+        })
+        .method_not_allowed_fallback(async |method: http::Method, uri: http::Uri| {
+            let path = uri.path().to_owned();
+            problem::Problem::from(Error::HttpMethod { method: method.to_string(), path }).into_response()
+        })
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .with_state(gateway.clone())
+}
+
+/// The OpenAPI document of the HTTP door, as JSON.
+#[must_use]
+pub fn openapi_document() -> String {
+    let document = OpenApiRouter::<Arc<Gateway>>::with_openapi(Document::openapi())
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::call))
+        .routes(routes!(services::list))
+        .routes(routes!(events::list))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .into_openapi();
+    document.to_pretty_json().unwrap_or_default()
+}

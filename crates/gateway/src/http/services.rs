@@ -1,0 +1,66 @@
+//! The services and how they are.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use trunkline_model::ServiceState;
+use utoipa::ToSchema;
+
+use crate::Gateway;
+
+/// All services.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Services {
+    services: Vec<Service>,
+}
+
+/// A service and how it is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Service {
+    /// Its name in the configuration.
+    id: String,
+    /// `starting`, `up` or `down`.
+    #[schema(value_type = String)]
+    state: ServiceState,
+    /// What is wrong, where it is not up.
+    cause: Option<String>,
+    /// How often its process or session was started anew.
+    restarts: u64,
+    /// The protocol and its revision.
+    protocol: String,
+    /// How many tools it has.
+    tools: usize,
+    /// How many prompts it has.
+    prompts: usize,
+    /// How many resources and templates it has.
+    resources: usize,
+    /// The last lines that it wrote to standard error.
+    stderr: Vec<String>,
+}
+
+/// The services, in the order of the configuration.
+#[utoipa::path(get, path = "/v1/services", responses((status = 200, body = Services)))]
+pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Services> {
+    let services = gateway.catalog().services();
+    let services = services
+        .iter()
+        .map(|(id, entry)| {
+            let status = entry.service.status();
+            let contents = entry.service.contents();
+            Service {
+                id: id.to_string(),
+                state: status.state,
+                cause: status.cause,
+                restarts: status.restarts,
+                protocol: status.protocol,
+                tools: contents.tools.len(),
+                prompts: contents.prompts.len(),
+                resources: contents.resources.len() + contents.templates.len(),
+                stderr: status.stderr,
+            }
+        })
+        .collect();
+    Json(Services { services })
+}

@@ -1,0 +1,434 @@
+//! Revisions up to 2025-11-25: sessions, and questions put to the client while its request waits.
+//!
+//! A session and its open questions outlive the process: both are in the event log, and are taken up again when the
+//! client comes back with its session id.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use trunkline_event_log::Expected;
+use trunkline_model::{
+    CallId, ClientFeatures, EventData, Failure, Json, Operation, Outcome, Phase, Principal, TraceContext,
+};
+
+use super::lists::List;
+use super::message::{Message, Meta, Params, features};
+use super::modern::{Peer, context, request};
+use super::reply::{
+    Answer, Era, complete_result, error_message, failed_tool_result, notification, progress_message,
+    question_message, result_message, told_to_model,
+};
+use super::session::{CallStream, Running, Session};
+use super::severity;
+use crate::exchange::{Caller, Exchange, Journal, Step};
+use crate::pipeline::Request;
+use crate::{Error, Gateway};
+
+/// What finds the way back to the client after a restart; kept with a call's first question.
+#[derive(Serialize, Deserialize)]
+struct Door {
+    session: String,
+    request_id: Json,
+    progress_token: Option<Json>,
+}
+
+/// A session as the log keeps it.
+#[derive(Serialize, Deserialize)]
+struct Opened {
+    elicitation_form: bool,
+    elicitation_url: bool,
+    sampling: bool,
+    roots: bool,
+}
+
+/// What the answer to a call needs to know.
+struct Reply {
+    id: Json,
+    operation: Operation,
+    progress_token: Option<Json>,
+}
+
+/// Opens a session. Returns it with the answer to `initialize`.
+pub(crate) async fn initialize(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    body: &Bytes,
+    message: &Message<'_>,
+) -> Result<(Arc<Session>, Answer), Failure> {
+    let id = message.id_in(body).ok_or_else(|| Error::Malformed("initialize has no id".to_owned()))?;
+    let params = Params::parse(message.params)?;
+    let (result, _version) = gateway.initialize_result(params.version.as_deref().unwrap_or_default());
+    let features = features(params.capabilities);
+    let session = (gateway.sources.random_id)().to_string();
+    let opened = Opened {
+        elicitation_form: features.elicitation_form,
+        elicitation_url: features.elicitation_url,
+        sampling: features.sampling,
+        roots: features.roots,
+    };
+    gateway.recorder.session(&session, &peer.principal, Phase::Started, &opened).await?;
+    let session = Arc::new(Session::new(session, peer.principal.clone(), features));
+    gateway.sessions.insert(session.clone(), gateway.rules.load().config.max_sessions);
+    Ok((session, Answer::result(&id, result.to_string().as_bytes())))
+}
+
+/// The session of this id, from memory or, after a restart, from the log. It belongs to one principal.
+pub(crate) async fn find_session(
+    gateway: &Arc<Gateway>,
+    id: &str,
+    principal: &Arc<Principal>,
+) -> Result<Arc<Session>, Failure> {
+    let session = match gateway.sessions.get(id) {
+        Some(session) => session,
+        None => restore_session(gateway, id).await?,
+    };
+    if session.principal != *principal {
+        return Err(Error::UnknownSession.into());
+    }
+    session.touch();
+    Ok(session)
+}
+
+async fn restore_session(gateway: &Arc<Gateway>, id: &str) -> Result<Arc<Session>, Failure> {
+    if uuid::Uuid::try_parse(id).is_err() {
+        return Err(Error::UnknownSession.into());
+    }
+    let stream = format!("session/{id}");
+    let page = gateway.log.read_stream(stream.as_str(), 1, 2).await;
+    let page = page.map_err(|error| Error::Log(error.to_string()))?;
+    // A second event is the session's end.
+    let [opened] = &page.events[..] else { return Err(Error::UnknownSession.into()) };
+    let age = (gateway.sources.now)().duration_since(opened.event.time);
+    let rules = gateway.rules.load();
+    let idle = std::time::Duration::from_millis(rules.config.session_idle_ms);
+    if std::time::Duration::try_from(age).is_ok_and(|age| age > idle.max(DAY)) {
+        return Err(Error::UnknownSession.into());
+    }
+    let declared: Opened = opened.event.data.context.to().map_err(|_| Error::UnknownSession)?;
+    let features = ClientFeatures {
+        elicitation_form: declared.elicitation_form,
+        elicitation_url: declared.elicitation_url,
+        sampling: declared.sampling,
+        roots: declared.roots,
+    };
+    let session = Arc::new(Session::new(id.to_owned(), opened.event.principal.clone(), features));
+    gateway.sessions.insert(session.clone(), rules.config.max_sessions);
+    Ok(session)
+}
+
+/// How long after its beginning a session may be taken up again by another process.
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+/// Ends a session.
+pub(crate) async fn end_session(gateway: &Arc<Gateway>, session: &Session) -> Result<(), Failure> {
+    gateway.sessions.remove(&session.id);
+    session.cancel_all();
+    for uri in session.unsubscribe_all() {
+        // The service may be gone; then there is nothing to end.
+        let _ = gateway.want(&uri, false).await;
+    }
+    gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
+    Ok(())
+}
+
+/// Answers a message within a session.
+pub(crate) async fn handle(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    session: &Arc<Session>,
+    body: &Bytes,
+    message: &Message<'_>,
+) -> Answer {
+    let id = message.id_in(body);
+    let answered = match (&message.method, &id) {
+        (None, Some(id)) => answer_question(gateway, session, body, message, id).await,
+        (None, None) => Ok(Answer::Accepted),
+        (Some(method), None) => notified(session, method, message),
+        (Some(method), Some(id)) => dispatch(gateway, peer, session, body, message, method, id).await,
+    };
+    answered.unwrap_or_else(|failure| Answer::failure(id.as_ref(), &failure, Era::Legacy))
+}
+
+fn notified(session: &Session, method: &str, message: &Message<'_>) -> Result<Answer, Failure> {
+    if method == "notifications/cancelled" {
+        let params = Params::parse(message.params)?;
+        if let Some(request) = params.request_id {
+            session.cancel(request.get());
+        }
+    }
+    Ok(Answer::Accepted)
+}
+
+async fn dispatch(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    session: &Arc<Session>,
+    body: &Bytes,
+    message: &Message<'_>,
+    method: &str,
+    id: &Json,
+) -> Result<Answer, Failure> {
+    let params = Params::parse(message.params)?;
+    if let Some(list) = List::of_method(method) {
+        let result = gateway.list(list, &session.principal, Era::Legacy, params.cursor.as_deref())?;
+        return Ok(Answer::result(id, &result));
+    }
+    match method {
+        "tools/call" | "prompts/get" | "resources/read" | "completion/complete" => {
+            call(gateway, peer, session, body, message, &params, id).await
+        }
+        "ping" => Ok(Answer::result(id, b"{}")),
+        "logging/setLevel" => {
+            let level = params.level.as_deref().and_then(severity);
+            let level = level.ok_or_else(|| Error::Params("\"level\" is not a log level".to_owned()))?;
+            session.set_log_level(level);
+            Ok(Answer::result(id, b"{}"))
+        }
+        "resources/subscribe" | "resources/unsubscribe" => {
+            let on = method == "resources/subscribe";
+            let uri = params.uri.ok_or_else(|| Error::Params("params lack \"uri\"".to_owned()))?;
+            if session.subscribe(&uri, on)
+                && let Err(failure) = gateway.want(&uri, on).await
+            {
+                session.subscribe(&uri, !on);
+                return Err(failure);
+            }
+            Ok(Answer::result(id, b"{}"))
+        }
+        "initialize" => Err(Error::Params("the session is initialized already".to_owned()).into()),
+        other => Err(Error::UnknownMethod(other.to_owned()).into()),
+    }
+}
+
+async fn call(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    session: &Arc<Session>,
+    body: &Bytes,
+    message: &Message<'_>,
+    params: &Params<'_>,
+    id: &Json,
+) -> Result<Answer, Failure> {
+    let meta = Meta::parse(params.meta)?;
+    let reply = Reply {
+        id: id.clone(),
+        operation: operation_of(message),
+        progress_token: meta.progress_token.map(|token| Json::slice_of(body, token)),
+    };
+    let request =
+        Request { meta: meta.passed_on(session.asked_log_level()), ..request(gateway, peer.door, body, message, params)? };
+    let mut context = context(gateway, peer, &meta);
+    context.conversation = Some(session.conversation.clone());
+    let caller = caller(session, &reply);
+    let mut exchange = Exchange::begin(gateway, request, context, caller);
+    let running = session.run(id.as_str(), exchange.outbox.clone());
+    match exchange.next().await {
+        Step::Done(outcome) => {
+            let (body, status) = reply.end(outcome);
+            Ok(Answer::Message { body, status })
+        }
+        first => {
+            let stream = session.open_stream(exchange.id);
+            let messages = stream.read(0);
+            let driven = drive(session.clone(), exchange, reply, stream, Some(first), running);
+            gateway.tasks.spawn(driven);
+            Ok(Answer::Stream(messages))
+        }
+    }
+}
+
+fn operation_of(message: &Message<'_>) -> Operation {
+    match message.method.as_deref() {
+        Some("tools/call") => Operation::CallTool,
+        Some("prompts/get") => Operation::GetPrompt,
+        Some("resources/read") => Operation::ReadResource,
+        _ => Operation::Complete,
+    }
+}
+
+fn caller(session: &Session, reply: &Reply) -> Caller {
+    let can_answer = session.features != ClientFeatures::default();
+    let door = Door {
+        session: session.id.clone(),
+        request_id: reply.id.clone(),
+        progress_token: reply.progress_token.clone(),
+    };
+    Caller {
+        features: session.features,
+        wants_progress: reply.progress_token.is_some(),
+        log_level: Some(session.log_level()),
+        answers_live: true,
+        // Only a client that can be asked anything is ever looked for again.
+        door_state: if can_answer { Json::from_serialize(&door).ok() } else { None },
+    }
+}
+
+/// Drives a call to its end, whether or not its client listens: one that lost its connection may come back for the
+/// rest.
+async fn drive(
+    session: Arc<Session>,
+    mut exchange: Exchange,
+    reply: Reply,
+    stream: Arc<CallStream>,
+    mut first: Option<Step>,
+    running: Running,
+) {
+    loop {
+        let step = match first.take() {
+            Some(step) => step,
+            None => exchange.next().await,
+        };
+        match step {
+            Step::Progress(params) => {
+                if let Some(token) = &reply.progress_token {
+                    stream.push(progress_message(&params, token), false);
+                }
+            }
+            Step::Log(params) => stream.push(notification("notifications/message", &params), false),
+            Step::Question(number, question) => {
+                let id = question_id(exchange.id, number);
+                session.ask(id.clone(), exchange.outbox.clone(), number);
+                stream.push(question_message(&id, &question), false);
+            }
+            // A cancelled request has no answer.
+            Step::Done(Err(failure)) if failure.code == "TL1021" => {
+                stream.end();
+                break;
+            }
+            Step::Done(outcome) => {
+                stream.push(reply.end(outcome).0, true);
+                break;
+            }
+        }
+    }
+    drop(running);
+}
+
+/// The id of our request for a question. It tells which question it is, also to another process.
+fn question_id(call: CallId, number: u64) -> String {
+    format!("{call}/{number}")
+}
+
+fn parse_numbered(id: &str) -> Option<(CallId, u64)> {
+    let (call, number) = id.split_once('/')?;
+    Some((CallId(call.parse().ok()?), number.parse().ok()?))
+}
+
+/// Takes the client's answer to a question.
+async fn answer_question(
+    gateway: &Arc<Gateway>,
+    session: &Arc<Session>,
+    body: &Bytes,
+    message: &Message<'_>,
+    id: &Json,
+) -> Result<Answer, Failure> {
+    let Ok(id) = id.to::<String>() else { return Ok(Answer::Accepted) };
+    let answer = match (message.result, message.error) {
+        (Some(result), _) => Ok(Json::slice_of(body, result)),
+        (None, Some(error)) => Err(Json::slice_of(body, error)),
+        (None, None) => return Ok(Answer::Accepted),
+    };
+    let (outbox, number) = match session.asked(&id) {
+        Some(asked) => asked,
+        None => {
+            let Some((call, number)) = parse_numbered(&id) else { return Ok(Answer::Accepted) };
+            let Some(exchange) = take_up(gateway, session, call).await? else { return Ok(Answer::Accepted) };
+            (exchange, number)
+        }
+    };
+    outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))?;
+    Ok(Answer::Accepted)
+}
+
+/// The rest of a call's messages, for a client that lost its connection after the event `last`.
+pub(crate) async fn resume_stream(
+    gateway: &Arc<Gateway>,
+    session: &Arc<Session>,
+    last: &str,
+) -> Result<Option<futures_util::stream::BoxStream<'static, super::reply::Frame>>, Failure> {
+    let Some((call, number)) = parse_numbered(last) else { return Ok(None) };
+    if let Some(stream) = session.stream(call) {
+        return Ok(Some(stream.read(number + 1)));
+    }
+    if take_up(gateway, session, call).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(session.stream(call).map(|stream| stream.read(0)))
+}
+
+/// Makes a call again that was under way when an earlier process ended: its answered questions are answered from the
+/// log, the open ones are put to the client again.
+async fn take_up(
+    gateway: &Arc<Gateway>,
+    session: &Arc<Session>,
+    call: CallId,
+) -> Result<Option<Arc<crate::exchange::Outbox>>, Failure> {
+    let journal = Journal::read(gateway, call).await.map_err(|error| Error::Log(error.to_string()))?;
+    let Some(journal) = journal else { return Ok(None) };
+    let origin = journal.origin();
+    let door: Option<Door> = origin.door.as_ref().and_then(|door| door.to().ok());
+    let Some(door) = door.filter(|door| door.session == session.id) else { return Ok(None) };
+    let reply =
+        Reply { id: door.request_id, operation: origin.operation, progress_token: door.progress_token };
+    let caller = caller(session, &reply);
+    let exchange = Exchange::take_up(gateway, journal, caller, "mcp");
+    let running = session.run(reply.id.as_str(), exchange.outbox.clone());
+    let stream = session.open_stream(call);
+    let outbox = exchange.outbox.clone();
+    gateway.tasks.spawn(drive(session.clone(), exchange, reply, stream, None, running));
+    Ok(Some(outbox))
+}
+
+impl Reply {
+    /// The message that ends the request.
+    fn end(&self, outcome: Result<Outcome, Failure>) -> (Bytes, u16) {
+        match outcome {
+            Ok(Outcome::Complete(result)) => {
+                let result = complete_result(&result, self.operation, Era::Legacy, 0);
+                (result_message(&self.id, result.as_bytes()), 200)
+            }
+            // A caller that answers live never sees this: its call is made again with the answers.
+            Ok(Outcome::InputRequired(_)) => {
+                let failure = Error::State("the service asks for input again").into();
+                error_message(Some(&self.id), &failure, Era::Legacy)
+            }
+            Err(failure) if self.operation == Operation::CallTool && told_to_model(&failure) => {
+                (result_message(&self.id, failed_tool_result(&failure).body.as_bytes()), 200)
+            }
+            Err(failure) => error_message(Some(&self.id), &failure, Era::Legacy),
+        }
+    }
+}
+
+impl crate::record::Recorder {
+    /// A session began or ended.
+    async fn session(
+        &self,
+        id: &str,
+        principal: &Arc<Principal>,
+        phase: Phase,
+        about: &impl Serialize,
+    ) -> Result<(), Error> {
+        let data = EventData {
+            action: std::borrow::Cow::Borrowed("session"),
+            parameters: Json::empty_object(),
+            context: Json::from_serialize(about).unwrap_or_else(|_| Json::empty_object()),
+        };
+        let expected = if phase == Phase::Started { Expected::Empty } else { Expected::Any };
+        let stream = format!("session/{id}");
+        let appended = self.append_to(&stream, expected, phase, principal.clone(), data).await;
+        appended.map(|_| ()).map_err(|error| Error::Log(error.to_string()))
+    }
+}
+
+/// The trace context in HTTP headers.
+pub(crate) fn trace_of(headers: &http::HeaderMap) -> TraceContext {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(Arc::from);
+    TraceContext {
+        traceparent: header("traceparent"),
+        tracestate: header("tracestate"),
+        baggage: header("baggage"),
+    }
+}

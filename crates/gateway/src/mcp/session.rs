@@ -1,0 +1,287 @@
+//! Sessions of the legacy era, and the streams of their calls.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use trunkline_model::{CallId, ClientFeatures, Principal};
+
+use super::reply::Frame;
+use crate::exchange::Outbox;
+
+/// The most calls whose streams a session keeps for a client that comes back.
+const MAX_STREAMS: usize = 64;
+
+/// The most messages of one call that are kept for a client that comes back.
+const MAX_FRAMES: usize = 1_024;
+
+/// How severe a log message must be when the client has not said: `info`.
+const DEFAULT_LOG_LEVEL: u8 = 6;
+
+/// The client has not said how severe a log message must be.
+const UNSET: u8 = u8::MAX;
+
+/// All sessions.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    map: RwLock<HashMap<String, Arc<Session>>>,
+}
+
+impl Sessions {
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
+        self.map.read().get(id).cloned()
+    }
+
+    /// Adds a session. Where there are `max` already, the one that was idle longest goes.
+    pub(crate) fn insert(&self, session: Arc<Session>, max: usize) {
+        let mut map = self.map.write();
+        if map.len() >= max.max(1) {
+            let idle = map.values().filter(|s| !s.busy()).max_by_key(|s| s.idle()).map(|s| s.id.clone());
+            if let Some(id) = idle {
+                map.remove(&id);
+            }
+        }
+        map.insert(session.id.clone(), session);
+    }
+
+    pub(crate) fn remove(&self, id: &str) -> Option<Arc<Session>> {
+        self.map.write().remove(id)
+    }
+
+    /// Ends sessions that were idle for `time`.
+    pub(crate) fn sweep(&self, time: Duration) {
+        self.map.write().retain(|_, session| session.busy() || session.idle() < time);
+    }
+}
+
+/// One session.
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) features: ClientFeatures,
+    pub(crate) conversation: Arc<str>,
+    log_level: AtomicU8,
+    used: Mutex<Instant>,
+    subscriptions: Mutex<HashSet<String>>,
+    /// Calls under way by the JSON text of their request's id.
+    running: Mutex<HashMap<Box<str>, Arc<Outbox>>>,
+    /// Questions that wait for the client's answer, by the id of our request.
+    questions: Mutex<HashMap<String, (Arc<Outbox>, u64)>>,
+    streams: Mutex<VecDeque<Arc<CallStream>>>,
+}
+
+impl Session {
+    pub(crate) fn new(id: String, principal: Arc<Principal>, features: ClientFeatures) -> Self {
+        Self {
+            conversation: Arc::from(id.as_str()),
+            id,
+            principal,
+            features,
+            log_level: AtomicU8::new(UNSET),
+            used: Mutex::new(Instant::now()),
+            subscriptions: Mutex::default(),
+            running: Mutex::default(),
+            questions: Mutex::default(),
+            streams: Mutex::default(),
+        }
+    }
+
+    /// Notes that the session was used just now.
+    pub(crate) fn touch(&self) {
+        *self.used.lock() = Instant::now();
+    }
+
+    fn idle(&self) -> Duration {
+        self.used.lock().elapsed()
+    }
+
+    fn busy(&self) -> bool {
+        !self.running.lock().is_empty()
+    }
+
+    pub(crate) fn log_level(&self) -> u8 {
+        self.asked_log_level().unwrap_or(DEFAULT_LOG_LEVEL)
+    }
+
+    /// The log level, where the client has said one.
+    pub(crate) fn asked_log_level(&self) -> Option<u8> {
+        Some(self.log_level.load(Ordering::Relaxed)).filter(|level| *level != UNSET)
+    }
+
+    pub(crate) fn set_log_level(&self, level: u8) {
+        self.log_level.store(level, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subscribed(&self, uri: &str) -> bool {
+        self.subscriptions.lock().contains(uri)
+    }
+
+    /// Notes a subscription or its end. Returns whether that is news.
+    pub(crate) fn subscribe(&self, uri: &str, on: bool) -> bool {
+        let mut subscriptions = self.subscriptions.lock();
+        if on { subscriptions.insert(uri.to_owned()) } else { subscriptions.remove(uri) }
+    }
+
+    /// Ends all subscriptions and returns them.
+    pub(crate) fn unsubscribe_all(&self) -> Vec<String> {
+        self.subscriptions.lock().drain().collect()
+    }
+
+    /// Notes a call under way, until the returned guard goes.
+    pub(crate) fn run(self: &Arc<Self>, request_id: &str, outbox: Arc<Outbox>) -> Running {
+        self.running.lock().insert(Box::from(request_id), outbox);
+        Running { session: self.clone(), request_id: Box::from(request_id) }
+    }
+
+    /// Cancels the call of a request.
+    pub(crate) fn cancel(&self, request_id: &str) {
+        let outbox = self.running.lock().get(request_id).cloned();
+        if let Some(outbox) = outbox {
+            outbox.cancel();
+        }
+    }
+
+    /// Cancels every call.
+    pub(crate) fn cancel_all(&self) {
+        let all: Vec<_> = self.running.lock().values().cloned().collect();
+        for outbox in all {
+            outbox.cancel();
+        }
+    }
+
+    /// Notes a question that waits for the client's answer.
+    pub(crate) fn ask(&self, id: String, outbox: Arc<Outbox>, number: u64) {
+        self.questions.lock().insert(id, (outbox, number));
+    }
+
+    /// The question that an answer is for.
+    pub(crate) fn asked(&self, id: &str) -> Option<(Arc<Outbox>, u64)> {
+        self.questions.lock().remove(id)
+    }
+
+    /// A stream for the messages of a call. It is kept for a while, for a client that comes back.
+    pub(crate) fn open_stream(&self, call: CallId) -> Arc<CallStream> {
+        let stream = Arc::new(CallStream::new(call));
+        let mut streams = self.streams.lock();
+        if streams.len() >= MAX_STREAMS {
+            let ended = streams.iter().position(|stream| stream.ended()).unwrap_or(0);
+            streams.remove(ended);
+        }
+        streams.push_back(stream.clone());
+        stream
+    }
+
+    /// The stream of a call.
+    pub(crate) fn stream(&self, call: CallId) -> Option<Arc<CallStream>> {
+        self.streams.lock().iter().find(|stream| stream.call == call).cloned()
+    }
+}
+
+/// A call that a session has under way.
+pub(crate) struct Running {
+    session: Arc<Session>,
+    request_id: Box<str>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.session.running.lock().remove(&self.request_id);
+    }
+}
+
+/// The messages of one call, numbered, for one who reads along or comes back later.
+pub(crate) struct CallStream {
+    call: CallId,
+    frames: Mutex<Frames>,
+    grown: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Frames {
+    first: u64,
+    kept: VecDeque<Bytes>,
+    ended: bool,
+}
+
+impl CallStream {
+    fn new(call: CallId) -> Self {
+        Self { call, frames: Mutex::default(), grown: watch::Sender::new(()) }
+    }
+
+    /// Adds a message; the last one ends the stream.
+    pub(crate) fn push(&self, data: Bytes, last: bool) {
+        {
+            let mut frames = self.frames.lock();
+            if frames.kept.len() >= MAX_FRAMES {
+                frames.kept.pop_front();
+                frames.first += 1;
+            }
+            frames.kept.push_back(data);
+            frames.ended |= last;
+        }
+        self.grown.send_replace(());
+    }
+
+    /// Ends the stream without a further message.
+    pub(crate) fn end(&self) {
+        self.frames.lock().ended = true;
+        self.grown.send_replace(());
+    }
+
+    fn ended(&self) -> bool {
+        self.frames.lock().ended
+    }
+
+    /// The messages from number `from` on, as they come, with ids of the form `call/number`.
+    pub(crate) fn read(self: &Arc<Self>, from: u64) -> BoxStream<'static, Frame> {
+        let state = (self.clone(), self.grown.subscribe(), from);
+        futures_util::stream::unfold(state, |(stream, mut grown, from)| async move {
+            loop {
+                {
+                    let frames = stream.frames.lock();
+                    let number = from.max(frames.first);
+                    let index = usize::try_from(number - frames.first).unwrap_or(usize::MAX);
+                    if let Some(data) = frames.kept.get(index) {
+                        let frame =
+                            Frame { id: Some(format!("{}/{number}", stream.call)), data: data.clone() };
+                        drop(frames);
+                        return Some((frame, (stream, grown, number + 1)));
+                    }
+                    if frames.ended {
+                        return None;
+                    }
+                }
+                if grown.changed().await.is_err() {
+                    return None;
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_is_read_again_from_any_message() {
+        let stream = Arc::new(CallStream::new(CallId(uuid::Uuid::nil())));
+        stream.push(Bytes::from_static(b"a"), false);
+        let mut early = stream.read(0);
+        assert_eq!(&early.next().await.unwrap().data[..], b"a");
+        stream.push(Bytes::from_static(b"b"), true);
+        assert_eq!(&early.next().await.unwrap().data[..], b"b");
+        assert!(early.next().await.is_none());
+        let late: Vec<_> = stream.read(1).collect().await;
+        assert_eq!(late.len(), 1);
+        assert!(late[0].id.as_deref().unwrap().ends_with("/1"));
+    }
+}

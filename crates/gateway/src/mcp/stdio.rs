@@ -1,0 +1,235 @@
+//! The MCP door over standard input and output: one client, one message a line.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use trunkline_model::{Principal, TraceContext};
+
+use super::legacy;
+use super::message::{Message, Meta, Params};
+use super::modern::{self, Peer};
+use super::reply::{Answer, Era, parse_error};
+use super::session::Session;
+use super::{listen, reply};
+use crate::{Error, Gateway};
+
+/// How many messages may wait for a client that does not read.
+const BACKLOG: usize = 1_024;
+
+/// How many requests of the client may be under way at once.
+const MAX_RUNNING: usize = 256;
+
+/// Serves one client until its input ends or `shutdown`.
+///
+/// # Errors
+/// Where input or output fails.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    input: impl AsyncRead + Unpin + Send,
+    output: impl AsyncWrite + Unpin + Send + 'static,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let (messages, queue) = mpsc::channel(BACKLOG);
+    let writing = gateway.tasks.spawn(write(output, queue));
+    let peer =
+        Peer { principal: Arc::new(Principal::local()), door: "stdio", trace: TraceContext::default() };
+    let limit = gateway.rules.load().config.max_request_bytes;
+    let mut client = Client {
+        gateway,
+        peer,
+        messages,
+        session: None,
+        running: Arc::new(tokio::sync::Semaphore::new(MAX_RUNNING)),
+    };
+    let mut input = BufReader::new(input);
+    let read = loop {
+        let line = tokio::select! {
+            () = shutdown.cancelled() => break Ok(()),
+            line = read_line(&mut input, limit) => line,
+        };
+        match line {
+            Ok(Some(Line::Message(line))) => client.take(line).await,
+            Ok(Some(Line::TooLong)) => {
+                let failure = Error::TooLarge { limit }.into();
+                client.send(parse_error(&failure)).await;
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    client.leave().await;
+    drop(client);
+    // The answers of requests that are still under way are written before the output closes.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(5), writing).await;
+    read
+}
+
+enum Line {
+    Message(Bytes),
+    TooLong,
+}
+
+/// The next line that is not empty.
+async fn read_line(
+    input: &mut (impl AsyncBufReadExt + Unpin),
+    limit: usize,
+) -> std::io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    let mut too_long = false;
+    loop {
+        let buffer = input.fill_buf().await?;
+        if buffer.is_empty() {
+            return Ok(if line.trim_ascii().is_empty() {
+                None
+            } else {
+                Some(Line::Message(Bytes::from(line)))
+            });
+        }
+        let end = memchr::memchr(b'\n', buffer);
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        too_long |= line.len() + part.len() > limit;
+        if !too_long {
+            line.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(end.is_some());
+        input.consume(used);
+        if end.is_none() {
+            continue;
+        }
+        if too_long {
+            return Ok(Some(Line::TooLong));
+        }
+        if !line.trim_ascii().is_empty() {
+            return Ok(Some(Line::Message(Bytes::from(line))));
+        }
+        line.clear();
+    }
+}
+
+async fn write(mut output: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Bytes>) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, 64).await > 0 {
+        let mut text = Vec::with_capacity(batch.iter().map(|message| message.len() + 1).sum());
+        for message in batch.drain(..) {
+            text.extend_from_slice(&message);
+            text.push(b'\n');
+        }
+        if output.write_all(&text).await.is_err() || output.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Client {
+    gateway: Arc<Gateway>,
+    peer: Peer,
+    messages: mpsc::Sender<Bytes>,
+    session: Option<Arc<Session>>,
+    running: Arc<tokio::sync::Semaphore>,
+}
+
+impl Client {
+    async fn send(&self, message: Bytes) {
+        // A client that has closed its end needs no answer.
+        let _ = self.messages.send(message).await;
+    }
+
+    /// Takes a message. A request is answered by a task of its own, so that a slow one holds up no other.
+    async fn take(&mut self, line: Bytes) {
+        let message = match Message::parse(&line) {
+            Ok(message) => message,
+            Err(error) => return self.send(parse_error(&error.into())).await,
+        };
+        let meta =
+            Params::parse(message.params).and_then(|params| Meta::parse(params.meta)).unwrap_or_default();
+        if modern::is_modern(None, &message, &meta) {
+            return self.answer(line.clone(), None).await;
+        }
+        if message.method.as_deref() == Some("initialize") && self.session.is_none() {
+            match legacy::initialize(&self.gateway, &self.peer, &line, &message).await {
+                Ok((session, answer)) => {
+                    self.session = Some(session);
+                    deliver(answer, &self.messages).await;
+                    self.follow();
+                }
+                Err(failure) => {
+                    let id = message.id_in(&line);
+                    deliver(Answer::failure(id.as_ref(), &failure, Era::Legacy), &self.messages).await;
+                }
+            }
+            return;
+        }
+        let Some(session) = self.session.clone() else {
+            if message.id.is_some() && message.method.is_some() {
+                let failure = Error::HeaderMismatch("initialize first".to_owned()).into();
+                let id = message.id_in(&line);
+                self.send(reply::error_message(id.as_ref(), &failure, Era::Legacy).0).await;
+            }
+            return;
+        };
+        if message.method.is_none() || message.id.is_none() {
+            // Answers and notifications are taken in order.
+            legacy::handle(&self.gateway, &self.peer, &session, &line, &message).await;
+            return;
+        }
+        self.answer(line.clone(), Some(session)).await;
+    }
+
+    async fn answer(&self, line: Bytes, session: Option<Arc<Session>>) {
+        let Ok(place) = self.running.clone().acquire_owned().await else { return };
+        let (gateway, peer, messages) = (self.gateway.clone(), self.peer.clone(), self.messages.clone());
+        self.gateway.tasks.spawn(async move {
+            if let Ok(message) = Message::parse(&line) {
+                let answer = match session {
+                    Some(session) => legacy::handle(&gateway, &peer, &session, &line, &message).await,
+                    None => modern::handle(&gateway, peer, &line, &message, None).await,
+                };
+                deliver(answer, &messages).await;
+            }
+            drop(place);
+        });
+    }
+
+    /// Tells the client of changes, for as long as it is there.
+    fn follow(&self) {
+        let Some(session) = &self.session else { return };
+        let mut changes = listen::legacy(&self.gateway, session);
+        let messages = self.messages.downgrade();
+        self.gateway.tasks.spawn(async move {
+            while let Some(frame) = changes.next().await {
+                let Some(messages) = messages.upgrade() else { return };
+                if messages.send(frame.data).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn leave(&mut self) {
+        if let Some(session) = self.session.take()
+            && let Err(failure) = legacy::end_session(&self.gateway, &session).await
+        {
+            tracing::warn!(%failure, "the end of a session is not in the record");
+        }
+    }
+}
+
+async fn deliver(answer: Answer, messages: &mpsc::Sender<Bytes>) {
+    match answer {
+        Answer::Accepted => {}
+        Answer::Message { body, .. } => {
+            let _ = messages.send(body).await;
+        }
+        Answer::Stream(mut stream) => {
+            while let Some(frame) = stream.next().await {
+                if messages.send(frame.data).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

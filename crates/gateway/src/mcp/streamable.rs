@@ -1,0 +1,264 @@
+//! Streamable HTTP: POST for messages, GET for the stream of a legacy session, DELETE for its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use trunkline_model::{Failure, Principal};
+
+use super::message::{Message, Meta, Params, keys};
+use super::modern::Peer;
+use super::reply::{Answer, Era, Frame, parse_error};
+use super::{LEGACY, MODERN, legacy, listen, modern};
+use crate::server::{ReplyBody, read_body};
+use crate::{Error, Gateway};
+
+/// How long a stream may be silent before a comment keeps it open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The most messages of one batch (revision 2025-03-26).
+const MAX_BATCH: usize = 100;
+
+const SESSION: &str = "mcp-session-id";
+const VERSION: &str = "mcp-protocol-version";
+
+/// Answers a request to the MCP endpoint.
+pub(crate) async fn serve(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    principal: Arc<Principal>,
+) -> Response<ReplyBody> {
+    let served = match *request.method() {
+        Method::POST => post(gateway, request, principal).await,
+        Method::GET => get(gateway, request.headers(), &principal).await,
+        Method::DELETE => delete(gateway, request.headers(), &principal).await,
+        _ => Err(method_not_allowed(request.method())),
+    };
+    served.unwrap_or_else(|failure| {
+        let mut response = encode(Answer::failure(None, &failure, Era::Legacy));
+        if let Ok(status) = StatusCode::from_u16(failure.status) {
+            *response.status_mut() = status;
+        }
+        if failure.status == 405 {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+        }
+        response
+    })
+}
+
+fn method_not_allowed(method: &Method) -> Failure {
+    Error::HttpMethod { method: method.to_string(), path: "/mcp".to_owned() }.into()
+}
+
+async fn post(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    principal: Arc<Principal>,
+) -> Result<Response<ReplyBody>, Failure> {
+    let (head, body) = request.into_parts();
+    check_media_types(&head.headers)?;
+    let limit = gateway.rules.load().config.max_request_bytes;
+    let body = read_body(body, limit).await?;
+    let peer = Peer { principal, door: "mcp", trace: legacy::trace_of(&head.headers) };
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return batch(gateway, &peer, &head.headers, &body).await;
+    }
+    let message = match Message::parse(&body) {
+        Ok(message) => message,
+        Err(error) => return Ok(unreadable(error.into())),
+    };
+    let version = header(&head.headers, VERSION);
+    if is_modern(version, &body, &message) {
+        return Ok(encode(modern::handle(gateway, peer, &body, &message, Some(&head.headers)).await));
+    }
+    legacy_post(gateway, &peer, &head.headers, &body, &message).await
+}
+
+/// Whether a message belongs to the modern era. Its `_meta` is only read where it can matter.
+fn is_modern(version: Option<&str>, body: &[u8], message: &Message<'_>) -> bool {
+    let meta = if memchr::memmem::find(body, keys::VERSION.as_bytes()).is_some() {
+        Params::parse(message.params).and_then(|params| Meta::parse(params.meta)).unwrap_or_default()
+    } else {
+        Meta::default()
+    };
+    modern::is_modern(version, message, &meta)
+}
+
+async fn legacy_post(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    headers: &HeaderMap,
+    body: &Bytes,
+    message: &Message<'_>,
+) -> Result<Response<ReplyBody>, Failure> {
+    if message.method.as_deref() == Some("initialize") && !headers.contains_key(SESSION) {
+        let (session, answer) = legacy::initialize(gateway, peer, body, message).await?;
+        let mut response = encode(answer);
+        if let Ok(id) = HeaderValue::from_str(&session.id) {
+            response.headers_mut().insert(SESSION, id);
+        }
+        return Ok(response);
+    }
+    let session = session_of(gateway, headers, &peer.principal).await?;
+    Ok(encode(legacy::handle(gateway, peer, &session, body, message).await))
+}
+
+/// The session that the headers name.
+async fn session_of(
+    gateway: &Arc<Gateway>,
+    headers: &HeaderMap,
+    principal: &Arc<Principal>,
+) -> Result<Arc<super::session::Session>, Failure> {
+    if let Some(version) = header(headers, VERSION)
+        && !LEGACY.contains(&version)
+    {
+        return Err(Error::ProtocolVersion { requested: version.to_owned() }.into());
+    }
+    let Some(id) = header(headers, SESSION) else {
+        let detail = format!(
+            "the header Mcp-Session-Id is missing: initialize first, or use revision {MODERN}, which has no sessions"
+        );
+        return Err(Error::HeaderMismatch(detail).into());
+    };
+    legacy::find_session(gateway, id, principal).await
+}
+
+/// A batch of messages: answered one after the other, with one array.
+async fn batch(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response<ReplyBody>, Failure> {
+    let messages: Vec<&serde_json::value::RawValue> = match serde_json::from_slice(body) {
+        Ok(messages) => messages,
+        Err(error) => return Ok(unreadable(Error::Malformed(error.to_string()).into())),
+    };
+    if messages.is_empty() || messages.len() > MAX_BATCH {
+        let detail = format!("a batch has 1 to {MAX_BATCH} messages");
+        return Ok(unreadable(Error::Malformed(detail).into()));
+    }
+    let session = session_of(gateway, headers, &peer.principal).await?;
+    let mut answers: Vec<Bytes> = Vec::new();
+    for text in messages {
+        let message = match Message::parse(text.get().as_bytes()) {
+            Ok(message) => message,
+            Err(error) => {
+                answers.push(parse_error(&error.into()));
+                continue;
+            }
+        };
+        match legacy::handle(gateway, peer, &session, body, &message).await {
+            Answer::Accepted => {}
+            Answer::Message { body, .. } => answers.push(body),
+            Answer::Stream(stream) => {
+                answers.extend(stream.map(|frame| frame.data).collect::<Vec<_>>().await)
+            }
+        }
+    }
+    if answers.is_empty() {
+        return Ok(encode(Answer::Accepted));
+    }
+    let body = [b"[", &answers.join(&b","[..])[..], b"]"].concat();
+    Ok(encode(Answer::Message { body: Bytes::from(body), status: 200 }))
+}
+
+async fn get(
+    gateway: &Arc<Gateway>,
+    headers: &HeaderMap,
+    principal: &Arc<Principal>,
+) -> Result<Response<ReplyBody>, Failure> {
+    if !headers.contains_key(SESSION) {
+        return Err(method_not_allowed(&Method::GET));
+    }
+    let session = session_of(gateway, headers, principal).await?;
+    let resumed = match header(headers, "last-event-id") {
+        Some(last) => legacy::resume_stream(gateway, &session, last).await?,
+        None => None,
+    };
+    let stream = resumed.unwrap_or_else(|| listen::legacy(gateway, &session));
+    Ok(encode(Answer::Stream(stream)))
+}
+
+async fn delete(
+    gateway: &Arc<Gateway>,
+    headers: &HeaderMap,
+    principal: &Arc<Principal>,
+) -> Result<Response<ReplyBody>, Failure> {
+    let session = session_of(gateway, headers, principal).await?;
+    legacy::end_session(gateway, &session).await?;
+    let mut response = Response::new(ReplyBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+fn check_media_types(headers: &HeaderMap) -> Result<(), Error> {
+    let json = |value: &str| {
+        value.trim_start().get(..16).is_some_and(|s| s.eq_ignore_ascii_case("application/json"))
+    };
+    if !headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json) {
+        return Err(Error::MediaType("the body must be application/json"));
+    }
+    let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else { return Ok(()) };
+    let known = ["application/json", "text/event-stream", "*/*", "application/*"];
+    if known.iter().any(|known| accept.contains(known)) {
+        return Ok(());
+    }
+    Err(Error::MediaType("answers are application/json or text/event-stream, and Accept has neither"))
+}
+
+fn unreadable(failure: Failure) -> Response<ReplyBody> {
+    encode(Answer::Message { body: parse_error(&failure), status: 400 })
+}
+
+/// An answer as an HTTP response.
+fn encode(answer: Answer) -> Response<ReplyBody> {
+    let (status, kind, body) = match answer {
+        Answer::Accepted => (202, None, ReplyBody::empty()),
+        Answer::Message { body, status } => (status, Some("application/json"), ReplyBody::full(body)),
+        Answer::Stream(stream) => (200, Some("text/event-stream"), ReplyBody::stream(sse(stream))),
+    };
+    let streams = kind == Some("text/event-stream");
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    if let Some(kind) = kind {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    if streams {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
+    response
+}
+
+/// Frames as server-sent events. Every message stands on one line.
+fn sse(frames: BoxStream<'static, Frame>) -> BoxStream<'static, Bytes> {
+    futures_util::stream::unfold(frames, |mut frames| async move {
+        match tokio::time::timeout(KEEP_ALIVE, frames.next()).await {
+            Err(_) => Some((Bytes::from_static(b": still here\n\n"), frames)),
+            Ok(None) => None,
+            Ok(Some(frame)) => {
+                let mut event = BytesMut::with_capacity(frame.data.len() + 64);
+                if let Some(id) = &frame.id {
+                    event.put_slice(b"id: ");
+                    event.put_slice(id.as_bytes());
+                    event.put_u8(b'\n');
+                }
+                event.put_slice(b"data: ");
+                event.put_slice(&frame.data);
+                event.put_slice(b"\n\n");
+                Some((event.freeze(), frames))
+            }
+        }
+    })
+    .boxed()
+}

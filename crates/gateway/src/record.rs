@@ -1,0 +1,233 @@
+//! What the log keeps of calls. This is the only place of the gateway that writes events.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use trunkline_event_log::{EventLog, Expected};
+use trunkline_model::{
+    Call, CallContext, Event, EventData, EventKind, Failure, Json, Outcome, Phase, Principal, ServiceId,
+    ServiceStatus,
+};
+use uuid::Uuid;
+
+use crate::{Error, Sources};
+
+/// Writes the events of calls and services.
+pub(crate) struct Recorder {
+    log: EventLog,
+    sources: Sources,
+}
+
+/// What the record says of a call beside the call itself.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    /// `service/tool`.
+    pub(crate) target: Arc<str>,
+    /// Which door it came by.
+    pub(crate) door: &'static str,
+    /// It changes nothing.
+    pub(crate) read_only: bool,
+    /// What the record keeps.
+    pub(crate) keep: crate::Record,
+}
+
+impl Recorder {
+    pub(crate) fn new(log: EventLog, sources: Sources) -> Self {
+        Self { log, sources }
+    }
+
+    /// A call that may change something is about to be made. Not waited for: the outcome's append, which is, comes
+    /// after it in the same stream.
+    pub(crate) async fn started(
+        &self,
+        call: &Call,
+        context: &CallContext,
+        subject: &Subject,
+    ) -> Result<(), Error> {
+        let event = self.event(call, context, subject, Phase::Started, Json::empty_object());
+        self.log.record(call.id, event).await.map_err(|e| Error::Log(e.to_string()))
+    }
+
+    /// A call has ended. Returns when the record is on disk, unless the call changes nothing.
+    pub(crate) async fn ended(
+        &self,
+        call: &Call,
+        context: &CallContext,
+        subject: &Subject,
+        outcome: &Result<Outcome, Failure>,
+        took: Duration,
+    ) -> Result<(), Error> {
+        let phase = match outcome {
+            Ok(Outcome::Complete(_)) => Phase::Completed,
+            Ok(Outcome::InputRequired(_)) => Phase::Asked,
+            Err(_) => Phase::Failed,
+        };
+        let event = self.event(call, context, subject, phase, outcome_context(outcome, subject, took));
+        let written = if subject.read_only && !subject.keep.durable_reads {
+            self.log.record(call.id, event).await
+        } else {
+            self.log.append(call.id, Expected::Any, vec![event]).await.map(|_| ())
+        };
+        written.map_err(|e| Error::Log(e.to_string()))
+    }
+
+    /// A request was refused before it became a call.
+    pub(crate) async fn refused(
+        &self,
+        id: Uuid,
+        action: &str,
+        target: Arc<str>,
+        context: &CallContext,
+        failure: &Failure,
+    ) -> Result<(), Error> {
+        let details = json!({ "code": failure.code, "detail": failure.detail });
+        let data = EventData {
+            action: Cow::Owned(action.to_owned()),
+            parameters: Json::empty_object(),
+            context: Json::from(details),
+        };
+        let kind = Event::type_of(EventKind::ToolExecution, Phase::Refused);
+        let event =
+            self.bare(kind, target, data, id, context.principal.clone(), context.trace.traceparent.clone());
+        self.log.record(id, event).await.map_err(|e| Error::Log(e.to_string()))
+    }
+
+    /// Appends to the stream of a call and waits for the disk: questions and answers. Returns the stream's version.
+    pub(crate) async fn append(
+        &self,
+        call: Uuid,
+        expected: Expected,
+        phase: Phase,
+        target: Arc<str>,
+        principal: Arc<Principal>,
+        data: EventData,
+    ) -> trunkline_event_log::Result<u64> {
+        let kind = Event::type_of(EventKind::ToolExecution, phase);
+        let event = self.bare(kind, target, data, call, principal, None);
+        Ok(self.log.append(call, expected, vec![event]).await?.version)
+    }
+
+    /// Appends to a stream of the doors' own and waits for the disk. Returns the stream's version.
+    pub(crate) async fn append_to(
+        &self,
+        stream: &str,
+        expected: Expected,
+        phase: Phase,
+        principal: Arc<Principal>,
+        data: EventData,
+    ) -> trunkline_event_log::Result<u64> {
+        let kind = Event::type_of(EventKind::ServiceCall, phase);
+        let id = (self.sources.time_id)();
+        let target = Arc::from(data.action.as_ref());
+        let event = self.bare(kind, target, data, id, principal, None);
+        Ok(self.log.append(stream, expected, vec![event]).await?.version)
+    }
+
+    /// A service came up or went down.
+    pub(crate) async fn service_changed(&self, service: &ServiceId, status: &ServiceStatus) {
+        let data = EventData {
+            action: Cow::Borrowed("status"),
+            parameters: Json::empty_object(),
+            context: Json::from(json!({
+                "state": status.state, "cause": status.cause, "restarts": status.restarts, "protocol": status.protocol,
+            })),
+        };
+        let kind = Event::type_of(EventKind::ServiceCall, Phase::Changed);
+        let id = (self.sources.time_id)();
+        let target = Arc::from(service.as_str());
+        let event = self.bare(kind, target, data, id, Arc::new(Principal::system()), None);
+        let stream = format!("service/{service}");
+        if let Err(error) = self.log.record(stream.as_str(), event).await {
+            tracing::error!(%service, %error, "the change of a service's status is not in the record");
+        }
+    }
+
+    fn event(
+        &self,
+        call: &Call,
+        context: &CallContext,
+        subject: &Subject,
+        phase: Phase,
+        about: Json,
+    ) -> Event {
+        let parameters = if subject.keep.arguments { call.arguments.clone() } else { Json::empty_object() };
+        let data = EventData { action: Cow::Borrowed(call.operation.method()), parameters, context: about };
+        let kind = Event::type_of(EventKind::ToolExecution, phase);
+        let traceparent = context.trace.traceparent.clone();
+        let mut event =
+            self.bare(kind, subject.target.clone(), data, call.id.0, context.principal.clone(), traceparent);
+        event.source = door_source(subject.door);
+        event
+    }
+
+    fn bare(
+        &self,
+        kind: &'static str,
+        target: Arc<str>,
+        data: EventData,
+        correlation: Uuid,
+        principal: Arc<Principal>,
+        traceparent: Option<Arc<str>>,
+    ) -> Event {
+        Event {
+            id: (self.sources.time_id)(),
+            kind: Cow::Borrowed(kind),
+            time: (self.sources.now)(),
+            source: door_source(""),
+            target,
+            data,
+            correlation,
+            causation: None,
+            traceparent,
+            principal,
+        }
+    }
+}
+
+/// The URI reference of a door, made once.
+fn door_source(door: &str) -> Arc<str> {
+    use std::sync::OnceLock;
+    static SOURCES: OnceLock<[(&str, Arc<str>); 4]> = OnceLock::new();
+    let sources = SOURCES.get_or_init(|| {
+        ["mcp", "stdio", "http", ""].map(|door| {
+            let path = if door.is_empty() { "/gateway".to_owned() } else { format!("/doors/{door}") };
+            (door, Arc::from(path))
+        })
+    });
+    sources.iter().find(|(name, _)| *name == door).unwrap_or(&sources[3]).1.clone()
+}
+
+/// What came of the call, as the event's context.
+fn outcome_context(outcome: &Result<Outcome, Failure>, subject: &Subject, took: Duration) -> Json {
+    let mut text = String::with_capacity(96);
+    let took = took.as_micros();
+    // Writing to a String can't fail.
+    let _ = match outcome {
+        Ok(Outcome::Complete(result)) => {
+            let state = if result.is_error { "tool_error" } else { "complete" };
+            let bytes = result.body.len();
+            let start = write!(text, r#"{{"outcome":"{state}","duration_us":{took},"result_bytes":{bytes}"#);
+            if subject.keep.results {
+                text.push_str(",\"result\":");
+                text.push_str(result.body.as_str());
+            }
+            text.push('}');
+            start
+        }
+        Ok(Outcome::InputRequired(input)) => {
+            let requests = input.requests.as_str();
+            write!(text, r#"{{"outcome":"input_required","duration_us":{took},"requests":{requests}}}"#)
+        }
+        Err(failure) => {
+            let details = json!({
+                "outcome": "failed", "duration_us": u64::try_from(took).unwrap_or(u64::MAX), "code": failure.code,
+                "detail": failure.detail, "fault": failure.fault, "effect": failure.effect,
+            });
+            write!(text, "{details}")
+        }
+    };
+    Json::parse(text).unwrap_or_else(|_| Json::empty_object())
+}

@@ -1,0 +1,45 @@
+//! A changed configuration is put in force without a restart. Running calls keep what they started with.
+
+use trunkline_policy::Authorizer;
+
+use super::{App, authenticator};
+use crate::config::{Config, Finding, Loaded};
+
+/// Puts a new configuration in force, or says why the old one stays.
+pub(super) fn apply(app: &mut App, in_force: &mut Config, loaded: Result<Loaded, Vec<Finding>>) {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            tracing::error!("the changed configuration has faults; the old one stays in force");
+            for finding in findings {
+                tracing::error!("{finding}");
+            }
+            return;
+        }
+    };
+    let config = loaded.config;
+    let keys = match authenticator(&config) {
+        Ok(keys) => keys,
+        Err(error) => return stays(&error),
+    };
+    if let Err(error) = app.services.apply(&config, &loaded.base) {
+        return stays(&error);
+    }
+    app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
+    for (what, changed) in [
+        ("listen", config.listen != in_force.listen),
+        ("data_dir", config.data_dir != in_force.data_dir),
+        ("events", config.events != in_force.events),
+        ("children", config.children != in_force.children),
+    ] {
+        if changed {
+            tracing::warn!("{what} has changed; that takes effect at the next start");
+        }
+    }
+    tracing::info!(services = config.services.len(), "the changed configuration is in force");
+    *in_force = config;
+}
+
+fn stays(error: &anyhow::Error) {
+    tracing::error!("the changed configuration can't be used; the old one stays in force: {error:#}");
+}
