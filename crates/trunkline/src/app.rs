@@ -199,7 +199,11 @@ fn guide(loaded: &Loaded, addresses: &[SocketAddr]) {
          Services  {}\n\
          Data      {}\n\n\
          Try       trunkline tools{server}\n          trunkline events --follow{server}\n",
-        if services.is_empty() { "none yet: trunkline import .mcp.json".to_owned() } else { services.join(", ") },
+        if services.is_empty() {
+            "none yet: trunkline import .mcp.json".to_owned()
+        } else {
+            services.join(", ")
+        },
         loaded.config.data_dir.display(),
     );
     // Nobody reading is no error.

@@ -26,9 +26,9 @@ pub(super) async fn start(children: &IndexMap<String, config::Child>) -> anyhow:
     }
     for (name, child) in children {
         let Some(url) = &child.ready_url else { continue };
-        tokio::time::timeout(READY, ready(url))
-            .await
-            .with_context(|| format!("the child {name:?} did not answer at {url} within {} s", READY.as_secs()))?;
+        tokio::time::timeout(READY, ready(url)).await.with_context(|| {
+            format!("the child {name:?} did not answer at {url} within {} s", READY.as_secs())
+        })?;
     }
     Ok(Children { _running: running })
 }
