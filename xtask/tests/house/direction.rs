@@ -43,7 +43,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let every_part: BTreeSet<_> = SIDE_BY_SIDE.into_iter().chain([MODEL, EVENT_LOG]).collect();
     let gateway = every_part.iter().copied().filter(|part| !NOT_FOR_THE_GATEWAY.contains(part)).collect();
     table.insert("trunkline-gateway", gateway);
-    table.insert("trunkline", every_part.into_iter().chain(["trunkline-gateway"]).collect());
+    table.insert("trunkline", every_part.into_iter().chain(["trunkline-gateway", "shop"]).collect());
     table
 }
 

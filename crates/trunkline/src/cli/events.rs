@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Method;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, ServerArgs};
@@ -16,6 +17,9 @@ use crate::Error;
 /// How long to wait before asking again where the gateway went away.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How many events are asked for at once.
+const PAGE: &str = "1000";
+
 /// The largest event, in bytes.
 const MAX_EVENT: usize = 16 << 20;
 
@@ -25,16 +29,24 @@ pub(super) struct Events {
     /// Go on with what happens from now on, until stopped.
     #[arg(short, long)]
     follow: bool,
-    /// Begin after this position.
+    /// Begin at this position and show everything since; the newest events where left out.
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
-    /// Only events of this type, or whose type begins so.
+    /// Only events whose type is this, or begins so.
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// A page of the record.
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Value>,
+    next: u64,
+    end: bool,
 }
 
 /// One event of a stream (WHATWG HTML, section 9.2).
@@ -48,34 +60,49 @@ impl Events {
     pub(super) fn run(self) -> Result<(), Stop> {
         let client = self.server.client()?;
         block_on(async {
-            let mut from = self.from.map(|from| from.to_string());
-            loop {
-                let ended = self.stream(&client, &mut from).await;
-                match ended {
-                    Ok(()) if !self.follow => return Ok(()),
+            let mut from = match self.from {
+                // The newest page is not wanted before what comes from now on.
+                None if self.follow => None,
+                from => Some(self.pages(&client, from).await?),
+            };
+            while self.follow {
+                match self.stream(&client, &mut from).await {
                     Ok(()) => {}
                     // Once it has answered, a gateway that goes away is expected to come back.
-                    Err(Stop::Error(Error::Unreachable { .. } | Error::Answer { .. }))
-                        if self.follow && from.is_some() => {}
+                    Err(Stop::Error(Error::Unreachable { .. } | Error::Answer { .. })) if from.is_some() => {}
                     Err(stop) => return Err(stop),
                 }
                 say("the stream ended; asking again");
                 tokio::time::sleep(AGAIN).await;
             }
+            Ok(())
         })
     }
 
-    /// Prints a stream to its end. `from` follows the last position seen.
-    async fn stream(&self, client: &Client, from: &mut Option<String>) -> Result<(), Stop> {
-        let start = from.clone().unwrap_or_default();
-        let follow = if self.follow { "true" } else { "false" };
-        let mut query = vec![("follow", follow)];
-        if !start.is_empty() {
-            query.push(("from", &start));
+    /// Prints what is there, and returns the position after it.
+    async fn pages(&self, client: &Client, from: Option<u64>) -> Result<u64, Stop> {
+        let mut from = from;
+        loop {
+            let mut query = self.query(from);
+            if from.is_some() {
+                query.push(("limit", PAGE.to_owned()));
+            }
+            let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+            let page: Page = client.get(&["v1", "events"], &query).await?;
+            for event in &page.events {
+                self.show(event)?;
+            }
+            if page.end || from.is_none_or(|from| page.next <= from) {
+                return Ok(page.next);
+            }
+            from = Some(page.next);
         }
-        if let Some(kind) = &self.kind {
-            query.push(("type", kind));
-        }
+    }
+
+    /// Prints a stream to its end. `from` follows what was seen.
+    async fn stream(&self, client: &Client, from: &mut Option<u64>) -> Result<(), Stop> {
+        let query = self.query(*from);
+        let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
         let response = client.send(Method::GET, &["v1", "events"], &query, None, "text/event-stream").await?;
         let mut body = response.into_body();
         let mut parser = Parser::default();
@@ -84,32 +111,34 @@ impl Events {
             let Ok(chunk) = frame.into_data() else { continue };
             let messages = parser.feed(&chunk).map_err(|reason| client.answer(reason.to_owned()))?;
             for message in messages {
-                self.show(&message).map_err(Stop::from)?;
-                *from = Some(message.id);
+                let event = serde_json::from_str(&message.data);
+                self.show(&event.map_err(|error| client.answer(error.to_string()))?)?;
+                *from = message.id.parse().ok().map(|id: u64| id + 1).or(*from);
             }
         }
         Ok(())
     }
 
-    fn show(&self, message: &Message) -> anyhow::Result<()> {
-        let event: Value = serde_json::from_str(&message.data)?;
-        let kind = event["type"].as_str().unwrap_or_default();
-        if self.kind.as_deref().is_some_and(|wanted| !kind.starts_with(wanted)) {
-            return Ok(());
-        }
+    fn query(&self, from: Option<u64>) -> Vec<(&'static str, String)> {
+        let from = from.map(|from| ("from", from.to_string()));
+        from.into_iter().chain(self.kind.clone().map(|kind| ("type", kind))).collect()
+    }
+
+    fn show(&self, event: &Value) -> anyhow::Result<()> {
         let text = match self.output.output {
             Format::Json => event.to_string() + "\n",
-            Format::Yaml => format!("---\n{}", serde_saphyr::to_string(&event)?),
-            Format::Table => line(&message.id, kind, &event),
+            Format::Yaml => format!("---\n{}", serde_saphyr::to_string(event)?),
+            Format::Table => line(event),
         };
         Ok(print(&text)?)
     }
 }
 
 /// An event on a line: position, time, type, who, what.
-fn line(id: &str, kind: &str, event: &Value) -> String {
+fn line(event: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let kind = kind.strip_prefix("dev.trunkline.").unwrap_or(kind);
+    let (id, kind) = (text(&event["sequence"]), text(&event["type"]));
+    let kind = kind.strip_prefix("dev.trunkline.").unwrap_or(&kind);
     let kind = kind.strip_suffix(".v1").unwrap_or(kind);
     let line = format!(
         "{id:>8}  {:<30}  {kind:<26}  {:<12}  {}",

@@ -1,11 +1,14 @@
 //! `trunkline up` and `trunkline stdio`: run the gateway.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
 
 use super::output::say;
 use super::stop::Stop;
-use crate::app;
-use crate::config::Flags;
+use crate::config::{Flags, Log, LogFormat};
+use crate::{Error, app};
 
 /// Start the gateway.
 #[derive(Debug, clap::Args)]
@@ -37,6 +40,7 @@ impl Up {
                  first configuration with `trunkline init`."
             ));
         }
+        start_log(&loaded.config.log)?;
         runtime()?.block_on(app::run_up(loaded, flags)).map_err(Stop::from)
     }
 }
@@ -52,10 +56,28 @@ impl Stdio {
     pub(super) fn run(self) -> Result<(), Stop> {
         let flags = Flags::default();
         let loaded = super::load(self.path.as_deref(), &flags)?;
+        start_log(&loaded.config.log)?;
         runtime()?.block_on(app::run_stdio(loaded, flags)).map_err(Stop::from)
     }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Begins to log, to standard error: standard output belongs to data and, under `stdio`, to the protocol.
+fn start_log(log: &Log) -> Result<(), Stop> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|_| Error::Usage {
+        reason: "the log level can't be read".to_owned(),
+        fix: "Write a level (error, warn, info, debug, trace), or levels by module: info,trunkline_gateway=debug."
+            .to_owned(),
+    })?;
+    let ansi = super::env("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal();
+    let builder =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(ansi);
+    match log.format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
 }

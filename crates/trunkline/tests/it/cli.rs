@@ -359,27 +359,53 @@ fn the_outcome_of_a_call_is_its_exit_code() {
 }
 
 #[test]
-fn events_are_printed_as_they_come() {
-    let event = |kind: &str| json!({"specversion": "1.0", "type": kind, "time": "2026-01-01T00:00:00Z", "subject": "git/log", "authid": "ci"});
-    let stream = format!(
-        "id: 4\nevent: x\ndata: {}\n\nid: 5\ndata: {}\n\n",
-        event("dev.trunkline.tool_execution.started.v1"),
-        event("other")
-    );
+fn events_are_read_page_by_page() {
+    let event = |position: &str| {
+        json!({"specversion": "1.0", "type": "dev.trunkline.tool_execution.started.v1", "time": "2026-01-01T00:00:00Z",
+               "subject": "git/log", "authid": "ci", "sequence": position})
+    };
+    let page = |position: &str, next: u64, end: bool| {
+        json_answer("200 OK", &json!({"events": [event(position)], "next": next, "end": end}))
+    };
     let here = folder(&[]);
-    let args = ["events", "--from", "3", "--type", "dev.trunkline."];
-    let (url, asked) = door(vec![answer("200 OK", "text/event-stream", &stream)]);
-    let run = trunkline(here.path(), &[&args[..], &["--server", &url]].concat());
+    let (url, asked) = door(vec![page("3", 4, false), page("4", 5, true)]);
+    let run =
+        trunkline(here.path(), &["events", "--from", "3", "--type", "dev.trunkline.", "--server", &url]);
     assert_eq!(run.code, 0, "{}", run.err);
+    let first = run.out.lines().next().unwrap_or_default();
     assert_eq!(
-        run.out.split_whitespace().collect::<Vec<_>>(),
-        ["4", "2026-01-01T00:00:00Z", "tool_execution.started", "ci", "git/log"]
+        first.split_whitespace().collect::<Vec<_>>(),
+        ["3", "2026-01-01T00:00:00Z", "tool_execution.started", "ci", "git/log"]
     );
-    let asked = asked.join().unwrap().remove(0);
-    assert!(asked.starts_with("GET /v1/events?follow=false&from=3&type=dev.trunkline. HTTP"), "{asked}");
-    let (url, asked) = door(vec![answer("200 OK", "text/event-stream", &stream)]);
+    let asked = asked.join().unwrap();
+    assert!(
+        asked[0].starts_with("GET /v1/events?from=3&type=dev.trunkline.&limit=1000 HTTP"),
+        "{}",
+        asked[0]
+    );
+    assert!(asked[1].starts_with("GET /v1/events?from=4&"), "{}", asked[1]);
+    let (url, asked) = door(vec![page("9", 10, true)]);
     let run = trunkline(here.path(), &["events", "-o", "json", "--server", &url]);
     let events: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(events.len(), 2);
-    asked.join().unwrap();
+    assert_eq!(events, [event("9")]);
+    assert!(asked.join().unwrap()[0].starts_with("GET /v1/events HTTP"));
+}
+
+#[test]
+fn a_stream_of_events_is_taken_up_where_it_ended() {
+    let stream = |id: u64| {
+        answer("200 OK", "text/event-stream", &format!("id: {id}\ndata: {{\"sequence\":\"{id}\"}}\n\n"))
+    };
+    let refused = json!({"title": "Not authenticated", "status": 401, "detail": "No.", "code": "TL2001"});
+    let here = folder(&[]);
+    let (url, asked) = door(vec![
+        stream(7),
+        stream(8),
+        answer("401 Unauthorized", "application/problem+json", &refused.to_string()),
+    ]);
+    let run = trunkline(here.path(), &["events", "--follow", "-o", "json", "--server", &url]);
+    assert_eq!((run.code, run.out.lines().count()), (5, 2), "{}", run.err);
+    let asked = asked.join().unwrap();
+    assert!(asked[0].starts_with("GET /v1/events HTTP"), "{}", asked[0]);
+    assert!(asked[1].starts_with("GET /v1/events?from=8 HTTP"), "{}", asked[1]);
 }
