@@ -58,7 +58,7 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
         listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     announce(&addresses)?;
     let _children = children::start(&loaded.config.children).await?;
-    let mut app = App::build(&loaded, &loaded.config.data_dir)?;
+    let mut app = App::build(&loaded, &loaded.config.data_dir).await?;
     for listener in listeners {
         let (gateway, shutdown) = (app.gateway.clone(), app.shutdown.clone());
         app.tasks.spawn(trunkline_gateway::server::serve(gateway, listener, shutdown));
@@ -77,7 +77,7 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
         };
         tokio::select! {
             () = &mut stop => break,
-            loaded = next => reload::apply(&mut app, &mut in_force, loaded),
+            loaded = next => reload::apply(&mut app, &mut in_force, loaded).await,
         }
     }
     app.stop().await
@@ -90,7 +90,9 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
 pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
     logging::init(&loaded.config.log);
     let _children = children::start(&loaded.config.children).await?;
-    let app = state::with_own_folder(&loaded.config.data_dir, |folder| App::build(&loaded, folder))?;
+    let app =
+        state::with_own_folder(&loaded.config.data_dir, async |folder| App::build(&loaded, folder).await)
+            .await?;
     let serving = trunkline_gateway::mcp::stdio::serve(
         app.gateway.clone(),
         tokio::io::stdin(),
@@ -106,7 +108,7 @@ pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
 }
 
 impl App {
-    fn build(loaded: &Loaded, folder: &std::path::Path) -> anyhow::Result<Self> {
+    async fn build(loaded: &Loaded, folder: &std::path::Path) -> anyhow::Result<Self> {
         let config = &loaded.config;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("the data directory {} can't be made", folder.display()))?;
@@ -125,8 +127,8 @@ impl App {
             tasks: tasks.clone(),
         });
         let shutdown = CancellationToken::new();
-        let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone());
-        services.apply(config, &loaded.base)?;
+        let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone())?;
+        services.apply(config, &loaded.base).await?;
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
         tasks.spawn(async move {
             while ended.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {

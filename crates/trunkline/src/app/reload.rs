@@ -6,7 +6,7 @@ use super::{App, authenticator};
 use crate::config::{Config, Finding, Loaded};
 
 /// Puts a new configuration in force, or says why the old one stays.
-pub(super) fn apply(app: &mut App, in_force: &mut Config, loaded: Result<Loaded, Vec<Finding>>) {
+pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<Loaded, Vec<Finding>>) {
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
@@ -22,7 +22,7 @@ pub(super) fn apply(app: &mut App, in_force: &mut Config, loaded: Result<Loaded,
         Ok(keys) => keys,
         Err(error) => return stays(&error),
     };
-    if let Err(error) = app.services.apply(&config, &loaded.base) {
+    if let Err(error) = app.services.apply(&config, &loaded.base).await {
         return stays(&error);
     }
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));

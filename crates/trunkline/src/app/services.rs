@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use trunkline_connectors::mcp;
+use trunkline_connectors::http_client::HttpClient;
+use trunkline_connectors::{mcp, openapi};
 use trunkline_discovery::Registered;
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
@@ -19,6 +20,7 @@ pub(super) struct Services {
     gateway: Arc<Gateway>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    http: HttpClient,
     running: IndexMap<String, Running>,
 }
 
@@ -32,12 +34,16 @@ struct Running {
 type Built = (Arc<dyn Service>, BoxFuture<'static, ()>);
 
 impl Services {
-    pub(super) fn new(gateway: Arc<Gateway>, tasks: TaskTracker, shutdown: CancellationToken) -> Self {
-        Self { gateway, tasks, shutdown, running: IndexMap::new() }
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        Ok(Self { gateway, tasks, shutdown, http: HttpClient::new()?, running: IndexMap::new() })
     }
 
     /// Brings the services to what the configuration says. Where one can't be built, nothing changes.
-    pub(super) fn apply(&mut self, config: &config::Config, base: &Path) -> anyhow::Result<()> {
+    pub(super) async fn apply(&mut self, config: &config::Config, base: &Path) -> anyhow::Result<()> {
         let mut next = IndexMap::new();
         let mut started = Vec::new();
         for (name, wanted) in config.services.iter().filter(|(_, service)| service.is_enabled()) {
@@ -52,6 +58,7 @@ impl Services {
                     let shutdown = self.shutdown.child_token();
                     let (service, runner) = self
                         .build(name, wanted, base, shutdown.clone())
+                        .await
                         .with_context(|| format!("the service {name:?}"))?;
                     started.push(runner);
                     Running { config: wanted.clone(), service, shutdown }
@@ -76,7 +83,7 @@ impl Services {
         Ok(())
     }
 
-    fn build(
+    async fn build(
         &self,
         name: &str,
         config: &config::Service,
@@ -93,7 +100,14 @@ impl Services {
             let (service, runner) = mcp::build(config.clone(), id, client, observer)?;
             return Ok((service, Box::pin(runner.run(shutdown))));
         }
-        let _ = base;
+        if let Some(config) = &config.openapi {
+            let (service, runner) =
+                openapi::build(config.clone(), base, id, observer, self.http.clone()).await?;
+            let runner = async move {
+                shutdown.run_until_cancelled(runner).await;
+            };
+            return Ok((service, Box::pin(runner)));
+        }
         anyhow::bail!("not wired")
     }
 }

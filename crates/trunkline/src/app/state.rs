@@ -37,13 +37,13 @@ pub(super) fn sealer(folder: &Path) -> anyhow::Result<Sealer> {
 
 /// Builds something with a folder of its own below `data`: several clients may each start a `trunkline stdio`, also
 /// beside a running `trunkline up`, and a record has one writer.
-pub(super) fn with_own_folder<T>(
+pub(super) async fn with_own_folder<T>(
     data: &Path,
-    build: impl Fn(&Path) -> anyhow::Result<T>,
+    build: impl AsyncFn(&Path) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let mut last = None;
     for number in 1..=MAX_STDIO {
-        match build(&data.join(format!("stdio-{number}"))) {
+        match build(&data.join(format!("stdio-{number}"))).await {
             Err(error) if is_locked(&error) => last = Some(error),
             built => return built,
         }
