@@ -1,3 +1,62 @@
 //! Development tasks: `cargo xtask test|conformance|bench|fuzz`.
 
-fn main() {}
+#![expect(clippy::print_stdout, reason = "tasks report on standard output")]
+
+mod bench;
+mod clients;
+mod command;
+mod conformance;
+mod fuzz;
+mod provide;
+mod report;
+mod server;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring what tests need and run all of them: Rust tests, conformance suite, SDK clients.
+    Test,
+    /// Run the MCP conformance suite against the gateway and the connector; prints each leg as passed/required.
+    Conformance {
+        /// Which legs, such as `server-2026-07-28`; all where left out.
+        #[arg(value_enum)]
+        legs: Vec<conformance::Leg>,
+    },
+    /// Build for release and measure; prints a table and one JSON line.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        name: bench::Name,
+    },
+    /// Run the fuzz targets, each for a bounded time.
+    Fuzz(fuzz::Config),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test => test::run(),
+        Task::Conformance { legs } => conformance::run(&legs),
+        Task::Bench { name } => bench::run(&name),
+        Task::Fuzz(config) => fuzz::run(&config),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

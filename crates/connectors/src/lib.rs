@@ -2,9 +2,12 @@
 //! `client.rs` (the wire), `service.rs` (the [`Service`](trunkline_model::Service)), `tool.rs` (the
 //! [`Tool`](trunkline_model::Tool)). No connector knows that policy exists.
 
+mod error;
+pub mod http_client;
 pub mod mcp;
 pub mod openapi;
 pub mod process;
 mod tool_settings;
 
+pub use error::Error;
 pub use tool_settings::{ToolEffects, ToolSettings};

@@ -4,6 +4,7 @@
 //! `handshake.rs` finds the server's revision; `client.rs` writes requests; `channel.rs` carries them, over
 //! `streamable.rs` (on `http.rs` and `sse.rs`) or `stdio.rs` (on `lines.rs`).
 
+mod auth;
 mod channel;
 mod client;
 mod config;
@@ -28,8 +29,9 @@ mod streamable;
 mod supervise;
 mod tool;
 
+pub use auth::Authorizer;
 pub use client::ClientInfo;
-pub use config::{Config, OAuth, Session};
+pub use config::{Config, Grant, OAuth, Session};
 pub use error::{Error, RpcError};
 pub use service::{McpService, build};
 pub use supervise::Runner;

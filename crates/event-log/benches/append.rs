@@ -29,7 +29,10 @@ struct Leg {
     per_second: f64,
     p50: f64,
     p99: f64,
+    /// Microseconds of processor time an event, of the whole process.
     cpu: f64,
+    /// The share of it that the writer and its checkpoints take.
+    writer: f64,
 }
 
 fn main() {
@@ -55,7 +58,8 @@ fn main() {
         }
     }
     if wanted("record") {
-        legs.extend(record(folder.path()));
+        legs.push(record(folder.path()));
+        legs.push(paced(folder.path()));
     }
     print(&legs, &load);
 }
@@ -102,81 +106,72 @@ fn append(name: &'static str, folder: &Path, producers: usize) -> Leg {
         }
         times
     });
-    let leg = leg(name, times, 1, start.elapsed(), processor() - cpu);
+    let mut leg = leg(name, times, 1, start.elapsed(), processor() - cpu);
+    leg.writer = writer_processor().as_secs_f64() * 1e6 / (leg.per_second * TIME.as_secs_f64());
     close(log, writer);
     leg
 }
 
-/// Two events a call, as a read-only call leaves them: what the producer pays, and what the whole process pays.
-fn record(folder: &Path) -> Vec<Leg> {
+/// As many recorded events as the log can take: what the whole process pays.
+fn record(folder: &Path) -> Leg {
     let (log, writer) = open(folder, "record");
-    let runtime = runtime();
-    let events: Vec<_> = (0..RECORDED)
-        .map(|n| (n, Uuid::now_v7()))
-        .map(|(n, stream)| (StreamId::from(stream), event(stream, Uuid::from_u128(n as u128))))
-        .collect();
+    let mut events: Vec<_> = (0..RECORDED).map(|_| fresh()).collect();
+    events.push(fresh());
     let (start, cpu) = (Instant::now(), processor());
-    let mut inside = Duration::ZERO;
-    runtime.block_on(async {
-        for chunk in events.chunks(512) {
-            let owned = chunk.to_vec();
-            let began = Instant::now();
-            for (stream, event) in owned {
-                log.record(stream, event).await.unwrap();
-            }
-            inside += began.elapsed();
+    runtime().block_on(async {
+        let last = events.pop().unwrap();
+        for (stream, event) in events {
+            log.record(stream, event).await.unwrap();
         }
+        log.append(last.0, Expected::Any, vec![last.1]).await.unwrap();
     });
+    let leg = recorded("record, flat out", vec![], RECORDED, start, cpu);
     close(log, writer);
-    let (wall, cpu) = (start.elapsed(), processor() - cpu);
-    let all = leg("record, with its commit", vec![], 0, wall, cpu);
-    let count = RECORDED as f64;
-    let micros = |time: Duration| time.as_secs_f64() * 1e6 / count;
-    vec![
-        Leg { per_second: count / wall.as_secs_f64(), cpu: micros(cpu), ..all },
-        Leg {
-            name: "record, in the producer, with waiting",
-            per_second: count / inside.as_secs_f64(),
-            p50: 0.0,
-            p99: 0.0,
-            cpu: micros(inside),
-        },
-        paced(folder),
-    ]
+    leg
 }
 
-/// Recorded events at a tenth of what the log could take, so that the producer never waits.
+/// Recorded events at a tenth of what the log could take, so that the producer never waits: the times are those that a
+/// call pays.
 fn paced(folder: &Path) -> Leg {
     let (log, writer) = open(folder, "paced");
-    let runtime = runtime();
     let mut times = Vec::new();
-    let (start, cpu) = (Instant::now(), processor());
     let mut count = 0;
-    runtime.block_on(async {
+    let (start, cpu) = (Instant::now(), processor());
+    runtime().block_on(async {
         while start.elapsed() < TIME {
-            let events: Vec<_> = (0..100)
-                .map(|_| Uuid::now_v7())
-                .map(|stream| (stream, event(stream, Uuid::now_v7())))
-                .collect();
-            let began = Instant::now();
+            let events: Vec<_> = (0..100).map(|_| fresh()).collect();
             for (stream, event) in events {
+                let began = Instant::now();
                 log.record(stream, event).await.unwrap();
+                times.push(began.elapsed());
             }
-            times.push(began.elapsed() / 100);
             count += 100;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        let (stream, event) = fresh();
+        log.append(stream, Expected::Any, vec![event]).await.unwrap();
     });
+    let leg = recorded("record, paced", times, count, start, cpu);
     close(log, writer);
-    let mut leg = leg("record, 20,000 a second", times, 0, start.elapsed(), processor() - cpu);
-    leg.per_second = f64::from(count) / start.elapsed().as_secs_f64();
-    leg.cpu = (processor() - cpu).as_secs_f64() * 1e6 / f64::from(count);
     leg
+}
+
+fn recorded(name: &'static str, times: Vec<Duration>, count: usize, start: Instant, cpu: Duration) -> Leg {
+    let (wall, cpu, writer) = (start.elapsed(), processor() - cpu, writer_processor());
+    let micros = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+    let leg = leg(name, times, 1, wall, cpu);
+    Leg { per_second: count as f64 / wall.as_secs_f64(), cpu: micros(cpu), writer: micros(writer), ..leg }
+}
+
+fn fresh() -> (StreamId, Event) {
+    let stream = Uuid::now_v7();
+    (stream.into(), event(stream, Uuid::now_v7()))
 }
 
 fn open(folder: &Path, name: &str) -> (EventLog, JoinHandle<Result<()>>) {
     let (log, writer) = Config::new(folder.join(name)).build(Arc::new(Timestamp::now)).unwrap();
-    (log, std::thread::spawn(move || writer.run()))
+    let thread = std::thread::Builder::new().name("writer".to_owned());
+    (log, thread.spawn(move || writer.run()).unwrap())
 }
 
 fn close(log: EventLog, writer: JoinHandle<Result<()>>) {
@@ -229,6 +224,7 @@ fn leg(name: &'static str, mut times: Vec<Duration>, events: usize, wall: Durati
         p50: at(0.5),
         p99: at(0.99),
         cpu: cpu.as_secs_f64() * 1e6 / count.max(1.0),
+        writer: 0.0,
     }
 }
 
@@ -240,20 +236,33 @@ fn processor() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// The processor time of the writer of the log that is open, and of its checkpoints.
+fn writer_processor() -> Duration {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        if std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "writer") {
+            let times = std::fs::read_to_string(task.join("schedstat")).unwrap();
+            sum += times.split(' ').next().unwrap().parse::<u64>().unwrap();
+        }
+    }
+    Duration::from_nanos(sum)
+}
+
 fn print(legs: &[Leg], load: &str) {
-    println!("{:<40} {:>12} {:>10} {:>10} {:>12}", "", "events/s", "p50 ms", "p99 ms", "cpu µs/event");
-    for leg in legs {
-        println!(
-            "{:<40} {:>12.0} {:>10.4} {:>10.4} {:>12.2}",
-            leg.name, leg.per_second, leg.p50, leg.p99, leg.cpu
-        );
+    println!(
+        "{:<28}{:>12}{:>10}{:>10}{:>14}{:>11}",
+        "", "events/s", "p50 ms", "p99 ms", "cpu us/event", "of writer"
+    );
+    for Leg { name, per_second, p50, p99, cpu, writer } in legs {
+        println!("{name:<28}{per_second:>12.0}{p50:>10.4}{p99:>10.4}{cpu:>14.2}{writer:>11.2}");
     }
     let json: Vec<_> = legs
         .iter()
         .map(|leg| {
             serde_json::json!({
                 "name": leg.name, "per_second": leg.per_second.round(),
-                "p50_ms": leg.p50, "p99_ms": leg.p99, "cpu_us": leg.cpu,
+                "p50_ms": leg.p50, "p99_ms": leg.p99, "cpu_us": leg.cpu, "writer_cpu_us": leg.writer,
             })
         })
         .collect();

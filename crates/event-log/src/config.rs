@@ -42,8 +42,8 @@ pub struct Config {
 pub struct Retention {
     /// Events that were committed longer ago than this are dropped.
     pub max_age: Option<Duration>,
-    /// The oldest events are dropped while all of them together take more than this many bytes. It counts what the
-    /// events hold; the file is larger by indexes, free pages and what projections store.
+    /// An event is dropped when those after it take this many bytes. It counts what the events hold; the file is larger
+    /// by indexes and what projections store, and does not shrink: the room is used again.
     pub max_bytes: Option<u64>,
 }
 

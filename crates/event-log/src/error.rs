@@ -218,3 +218,35 @@ impl From<Error> for Failure {
         Self::from(&error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_to_do_and_has_a_page() {
+        let path = PathBuf::from("events.db");
+        let detail = || "words of SQLite".to_owned();
+        let errors = [
+            Error::Conflict { stream: StreamId::new("s"), expected: Expected::Empty, actual: 2 },
+            Error::Size { events: 0, bytes: 0, max_events: 1, max_bytes: 1 },
+            Error::Closed,
+            Error::Locked { path: path.clone() },
+            Error::open(&path, &"no such folder"),
+            Error::Newer { path: path.clone(), found: 2, supported: 1 },
+            Error::Foreign { path },
+            Error::Corrupt { detail: detail() },
+            Error::Full { detail: detail() },
+            Error::Io { detail: detail() },
+            Error::Dropped { from: 1, oldest: 5 },
+            Error::Projection { name: "calls".to_owned(), detail: detail() },
+            Error::Busy,
+        ];
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+        for error in errors {
+            let failure = Failure::from(&error);
+            let page = std::fs::read_to_string(docs.join(format!("{}.md", failure.code))).unwrap();
+            assert_eq!(page.lines().next(), Some(&*format!("# {} {}", failure.code, failure.title)));
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use crate::{Error, RecordedEvent, Result};
 
 /// The most events that a projection sees in one transaction.
-const STEP: usize = 256;
+pub(crate) const STEP: u64 = 256;
 
 /// What a projection's own functions return.
 pub type ProjectionResult = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -133,31 +133,40 @@ impl Projections {
         Ok(())
     }
 
-    /// Whether a projection has events before it.
-    pub(crate) fn behind(&self) -> bool {
+    /// How many events the hindmost projection has before it.
+    pub(crate) fn lag(&self) -> u64 {
         let head = self.shared.head.borrow().position;
-        self.shared.projections.borrow().iter().any(|status| status.error.is_none() && status.position < head)
+        let all = self.shared.projections.borrow();
+        let lags =
+            all.iter().filter(|status| status.error.is_none()).map(|status| head - status.position.min(head));
+        lags.max().unwrap_or(0)
     }
 
     /// Takes every projection one step on. Its commit does not wait for the disk: what a crash undoes is done again.
-    pub(crate) fn step(&mut self, connection: &mut Connection) -> Result<()> {
+    pub(crate) fn step(&self, connection: &mut Connection) -> Result<()> {
+        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let result = self.advance_all(connection);
+        connection.execute_batch("PRAGMA synchronous = FULL")?;
+        result
+    }
+
+    fn advance_all(&self, connection: &mut Connection) -> Result<()> {
         let head = self.shared.head.borrow().position;
         let statuses = self.shared.projections.borrow().clone();
-        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
         for (index, status) in statuses.iter().enumerate() {
             if status.error.is_some() || status.position >= head {
                 continue;
             }
-            let result = advance(connection, &*self.running[index], status, head, self.shared.oldest());
-            self.shared.projections.send_modify(|all| match result {
-                Ok(position) => all[index].position = position,
-                Err(error) => {
+            match advance(connection, &*self.running[index], status, head, self.shared.oldest()) {
+                Ok(position) => self.shared.projections.send_modify(|all| all[index].position = position),
+                Err(error @ Error::Projection { .. }) => {
                     tracing::error!(projection = status.name, %error, "the projection has stopped");
-                    all[index].error = Some(error.to_string());
+                    self.shared.projections.send_modify(|all| all[index].error = Some(error.to_string()));
                 }
-            });
+                // The disk's fault: it is tried again.
+                Err(error) => return Err(error),
+            }
         }
-        connection.execute_batch("PRAGMA synchronous = FULL")?;
         Ok(())
     }
 
@@ -175,7 +184,7 @@ fn advance(
 ) -> Result<u64> {
     let from = (status.position + 1).max(oldest);
     let transaction = connection.transaction()?;
-    let (events, _) = read_range(&transaction, from, head + 1, STEP, &Filter::default())?;
+    let (events, _) = read_range(&transaction, from, head + 1, STEP as usize, &Filter::default())?;
     guard(&status.name, || events.iter().try_for_each(|event| projection.apply(&transaction, event)))?;
     let position = events.last().map_or(head, |last| last.position);
     store(&transaction, &status.name, status.version, position)?;
@@ -196,7 +205,10 @@ fn store(transaction: &Transaction<'_>, name: &str, version: u32, position: u64)
 fn guard(name: &str, function: impl FnOnce() -> ProjectionResult) -> Result<()> {
     match catch_unwind(AssertUnwindSafe(function)) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(failed(name, &error.to_string())),
+        Ok(Err(error)) => Err(match error.downcast_ref().map(Error::sqlite) {
+            Some(disk @ (Error::Full { .. } | Error::Corrupt { .. })) => disk,
+            _ => failed(name, &error.to_string()),
+        }),
         Err(_) => Err(failed(name, "it panicked")),
     }
 }

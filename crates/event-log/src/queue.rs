@@ -106,13 +106,15 @@ impl Queue {
             }),
             wake: Condvar::new(),
             space: Notify::new(),
-            max_events: config.queue_events,
-            max_bytes: config.queue_bytes,
+            // Half of it must be something.
+            max_events: config.queue_events.max(2),
+            max_bytes: config.queue_bytes.max(2),
             interval: config.batch_interval,
         }
     }
 
-    /// Puts the request in the queue. One that is alone always fits.
+    /// Puts the request in the queue. One that is alone always fits, and so does a command. Where the queue is full
+    /// because batches fail, nobody waits for it.
     ///
     /// The writer is woken for the first recorded event after a pause, for the one that makes the queue half full, and
     /// for what is waited for; not for any other.
@@ -123,10 +125,10 @@ impl Queue {
         }
         let record = matches!(request, Request::Record(..));
         let fits = state.events + events <= self.max_events && state.bytes + bytes <= self.max_bytes;
-        if !fits && !state.requests.is_empty() {
+        if !fits && events > 0 && !state.requests.is_empty() {
             return match &state.failure {
-                Some(failure) if record => Err(failure.clone()),
-                _ => Ok(Some(NoRoom { request, space: self.space.notified() })),
+                Some(failure) => Err(failure.clone()),
+                None => Ok(Some(NoRoom { request, space: self.space.notified() })),
             };
         }
         state.requests.push(request);
@@ -151,34 +153,28 @@ impl Queue {
     pub(crate) fn take(&self, batch: &mut Vec<Request>, until: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         let mut flush = None;
-        while !state.urgent && !state.closed {
+        let due = loop {
             let failed = state.failure.is_some();
-            if self.half_full(&state) && !failed {
-                break;
+            if state.urgent || state.closed || (self.half_full(&state) && !failed) {
+                break true;
             }
             let now = Instant::now();
             if !state.requests.is_empty() {
                 flush = flush.or(Some(now + if failed { RETRY } else { self.interval }));
             }
-            let wake_at = match (flush, until) {
-                (Some(flush), Some(until)) => Some(flush.min(until)),
-                (flush, until) => flush.or(until),
-            };
+            // Woken by `until`, recorded events stay until their own time.
+            if flush.is_some_and(|at| at <= now) {
+                break true;
+            } else if until.is_some_and(|at| at <= now) {
+                break false;
+            }
             state.sleep = if flush.is_some() { Sleep::Timed } else { Sleep::Idle };
-            match wake_at {
-                Some(at) if at <= now => break,
-                Some(at) => {
-                    self.wake.wait_until(&mut state, at);
-                }
+            match flush.into_iter().chain(until).min() {
+                Some(at) => drop(self.wake.wait_until(&mut state, at)),
                 None => self.wake.wait(&mut state),
             }
-        }
-        state.sleep = Sleep::No;
-        // Woken by `until` alone, recorded events stay until their own time.
-        let due = state.urgent
-            || state.closed
-            || self.half_full(&state)
-            || flush.is_some_and(|at| at <= Instant::now());
+            state.sleep = Sleep::No;
+        };
         if due {
             std::mem::swap(&mut state.requests, batch);
             state.events = 0;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::types::{ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use rusqlite::{Error as SqlError, Result as SqlResult, Row, Statement};
 use trunkline_model::{Event, EventData, Json, Principal, PrincipalKind};
 use uuid::Uuid;
@@ -79,7 +79,7 @@ pub(crate) fn insert(statement: &mut Statement<'_>, place: &Place<'_>, event: &E
 
 /// Reads a row of [`COLUMNS`].
 pub(crate) fn read(row: &Row<'_>) -> SqlResult<RecordedEvent> {
-    let stream = stream(row.get_ref(2)?).ok_or_else(|| invalid(2, "not a stream"))?;
+    let stream: StreamId = row.get(2)?;
     let correlation = match (row.get_ref(11)?, &stream.0) {
         (ValueRef::Null, Name::Id(id)) => *id,
         _ => uuid(row, 11)?,
@@ -119,6 +119,12 @@ impl ToSql for StreamId {
             Name::Text(name) => ValueRef::Text(name.as_bytes()),
             Name::Id(id) => ValueRef::Blob(id.as_bytes()),
         }))
+    }
+}
+
+impl FromSql for StreamId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        stream(value).ok_or(FromSqlError::InvalidType)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The file: opening, locking, tables and their migration.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -61,6 +61,7 @@ pub(crate) struct Opened {
 /// Opens or creates the log in this file.
 pub(crate) fn open(path: &Path) -> Result<Opened> {
     let lock = lock(path)?;
+    drop(private(path).map_err(|error| Error::open(path, &error))?);
     let mut connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -115,17 +116,21 @@ pub(crate) fn bounds(connection: &Connection) -> Result<Bounds> {
 fn lock(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push("-lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(PathBuf::from(name))
-        .map_err(|error| Error::open(path, &error))?;
+    let file = private(Path::new(&name)).map_err(|error| Error::open(path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(Error::open(path, &error)),
     }
+}
+
+/// Opens a file, or creates it so that nobody else can read it. SQLite gives `-wal` and `-shm` the mode of the file.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod commit;
+mod versions;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::projection::Projections;
+use crate::projection::{self, Projections};
 use crate::queue::{Command, Request, Task};
 use crate::shared::Shared;
 use crate::{Clock, Config, Error, Expected, Result, retention, snapshot};
@@ -17,8 +18,11 @@ use crate::{Clock, Config, Error, Expected, Result, retention, snapshot};
 use checkpoint::Checkpoints;
 use commit::Committer;
 
-/// The shortest time between two looks of the projections at the log, unless they are behind by much.
+/// The time between two looks of the projections at the log, unless one is behind by more than a step.
 const PROJECT_EVERY: Duration = Duration::from_millis(10);
+
+/// How long projections and retention wait after the disk has failed them.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How often retention looks whether there is something to drop.
 const RETAIN_EVERY: Duration = Duration::from_secs(5);
@@ -136,7 +140,7 @@ impl Writer {
 
     /// When the writer has something to do, should nothing be asked of it.
     fn due(&self) -> Option<Instant> {
-        let projection = self.projections.behind().then_some(self.next_projection);
+        let projection = (self.projections.lag() > 0).then_some(self.next_projection);
         let retention = self.retains().then_some(self.next_retention);
         match (projection, retention) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -146,22 +150,26 @@ impl Writer {
 
     fn maintain(&mut self) {
         let now = Instant::now();
-        if now >= self.next_projection && self.projections.behind() {
-            if let Err(error) = self.projections.step(&mut self.connection) {
-                tracing::warn!(%error, "projections could not go on; they will be tried again");
-            }
-            self.next_projection = now + PROJECT_EVERY;
+        if now >= self.next_projection && self.projections.lag() > 0 {
+            self.next_projection = match self.projections.step(&mut self.connection) {
+                Ok(()) if self.projections.lag() >= projection::STEP => now,
+                Ok(()) => now + PROJECT_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "projections can't go on; they will be tried again");
+                    now + RETRY
+                }
+            };
         }
         if now >= self.next_retention && self.retains() {
-            match self.retain() {
+            self.next_retention = match self.retain() {
                 // More may be there: go on after what has come meanwhile.
-                Ok(true) => self.next_retention = now,
-                Ok(false) => self.next_retention = now + RETAIN_EVERY,
+                Ok(true) => now,
+                Ok(false) => now + RETAIN_EVERY,
                 Err(error) => {
-                    tracing::warn!(%error, "old events could not be dropped; it will be tried again");
-                    self.next_retention = now + RETAIN_EVERY;
+                    tracing::warn!(%error, "old events can't be dropped; it will be tried again");
+                    now + RETRY
                 }
-            }
+            };
         }
     }
 

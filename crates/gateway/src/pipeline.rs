@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_model::{
-    Call, CallContext, CallId, Failure, Json, Operation, Outcome, Principal, Resume, Service, Tool,
+    Call, CallContext, CallId, EffectState, Failure, Json, Operation, Outcome, Principal, Resume, Service,
+    Tool,
 };
 
 use crate::gateway::Rules;
@@ -134,7 +135,7 @@ impl Gateway {
             start: Instant::now(),
         };
         let outcome = execute(&target, call.clone(), &context).await.map(shape);
-        running.ended(&outcome).await?;
+        running.ended(&outcome).await.map_err(|error| unrecorded(error, subject.read_only))?;
         outcome
     }
 
@@ -293,6 +294,12 @@ async fn within_deadline(
             }
         }
     }
+}
+
+/// The call was made, but its outcome is not on disk: it is not answered as done.
+fn unrecorded(error: Error, read_only: bool) -> Failure {
+    let effect = if read_only { EffectState::None } else { EffectState::Unknown };
+    Failure { effect, ..error.into() }
 }
 
 /// Makes the result fit the caller: passes through until results are shaped.

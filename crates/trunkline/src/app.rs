@@ -2,6 +2,7 @@
 //! what a single call needs.
 
 mod children;
+mod logging;
 mod reload;
 mod services;
 mod state;
@@ -45,6 +46,7 @@ struct App {
 /// # Errors
 /// Where it can't start.
 pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
+    logging::init(&loaded.config.log);
     let mut listeners = Vec::new();
     for address in &loaded.listen {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -86,6 +88,7 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
 /// # Errors
 /// Where it can't start.
 pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
+    logging::init(&loaded.config.log);
     let _children = children::start(&loaded.config.children).await?;
     let app = state::with_own_folder(&loaded.config.data_dir, |folder| App::build(&loaded, folder))?;
     let serving = trunkline_gateway::mcp::stdio::serve(

@@ -324,8 +324,8 @@ fn it_stops_with_its_parent_and_on_sigterm_even_while_a_request_hangs() {
         let silence = hanging.read(&mut [0; 1]).unwrap_err();
         assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
         if by_signal {
-            let pid = shop.child.id().to_string();
-            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            let kill = format!("kill -TERM {}", shop.child.id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         } else {
             drop(shop.stdin.take());
         }

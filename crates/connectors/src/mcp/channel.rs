@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::Abortable;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use tokio::sync::{mpsc, oneshot};
 
 use trunkline_model::{AskError, BoxFuture, CallContext, Json, Question};
@@ -90,6 +90,17 @@ impl Channel {
         };
         guard.cancel = false;
         answer
+    }
+
+    /// Gets another token in place of the one that the server has just refused.
+    pub(super) async fn reauthorize(&self, status: u16, challenge: &str) -> Result<(), Error> {
+        let (Some(auth), Some(http)) = (&self.hub.auth, &self.http) else {
+            return Err(Error::Challenge { status, challenge: jsonrpc::excerpt(challenge.as_bytes()) });
+        };
+        let used = http.headers().get(header::AUTHORIZATION).cloned();
+        let token = auth.renew(status, challenge, used.as_ref()).await?;
+        http.set_header(header::AUTHORIZATION, token);
+        Ok(())
     }
 
     /// Sends a notification or an answer, behind what is already to be sent.

@@ -16,6 +16,9 @@ use super::revision::{Facts, Revision};
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
+/// How often one request may ask for another token.
+const MAX_AUTHORIZATIONS: u32 = 3;
+
 /// What the gateway says of itself to servers.
 #[derive(Clone, Debug)]
 pub struct ClientInfo {
@@ -71,6 +74,24 @@ impl Session {
 
     /// Sends a request and waits for its answer. Dropping the future cancels the request.
     pub(super) async fn request(
+        &self,
+        request: &Request<'_>,
+        context: Option<&CallContext>,
+    ) -> Result<Reply, Error> {
+        let mut authorizations = 0;
+        loop {
+            match self.request_once(request, context).await {
+                // A refused request has done nothing: it may be sent again with another token.
+                Err(Error::Challenge { status, challenge }) if authorizations < MAX_AUTHORIZATIONS => {
+                    authorizations += 1;
+                    self.channel.reauthorize(status, &challenge).await?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn request_once(
         &self,
         request: &Request<'_>,
         context: Option<&CallContext>,

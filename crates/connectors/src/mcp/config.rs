@@ -89,12 +89,25 @@ pub enum Session {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OAuth {
+    /// For whom the token is: a person who follows a link once, or this client itself.
+    pub grant: Grant,
     /// A registered client's id. Left out: a client metadata document or dynamic registration.
     pub client_id: Option<String>,
-    /// The registered client's secret. With it and no redirect, the client credentials grant is used.
+    /// The registered client's secret.
     pub client_secret: Option<Secret>,
     /// The URL of a client metadata document that names this client.
     pub client_metadata_url: Option<String>,
     /// Scopes to ask for, beside those that the server demands.
     pub scopes: Vec<String>,
+}
+
+/// For whom a token is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Grant {
+    /// For a person, who follows a link once.
+    #[default]
+    AuthorizationCode,
+    /// For this client itself, with its id and secret.
+    ClientCredentials,
 }

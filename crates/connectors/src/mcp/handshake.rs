@@ -16,7 +16,7 @@ use super::client::{Request, Session};
 use super::error::{Error, RpcError};
 use super::jsonrpc::{self, Reply};
 use super::revision::{Facts, Greeting, Revision};
-use super::streamable::PROTOCOL;
+use super::streamable::{PROTOCOL, SESSION};
 
 /// How long a server may leave `server/discover` unanswered before it is taken for an older one.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -60,7 +60,15 @@ async fn discover(channel: &Arc<Channel>, newest: Revision) -> Result<Probe, Err
     }
     let session = Session::new(Arc::clone(channel), newest, Facts::default());
     let request = Request { method: "server/discover", repeatable: true, ..Request::default() };
-    match session.request(&request, None).await {
+    let mut reply = session.request(&request, None).await;
+    if let Ok(Reply::Error(error)) = &reply
+        && error.code == UNSUPPORTED_VERSION
+        && newest.newest_of(&supported_versions(error)).is_some_and(Revision::is_modern)
+    {
+        // It was offered what it supports: perhaps another machine of the service answers now.
+        reply = session.request(&request, None).await;
+    }
+    match reply {
         Ok(Reply::Result(result)) => {
             let Some(greeting) = Greeting::read(&result) else { return Ok(Probe::Legacy(newest)) };
             let Some(supported) = greeting.supported else { return Ok(Probe::Legacy(newest)) };
@@ -92,6 +100,7 @@ async fn discover(channel: &Arc<Channel>, newest: Revision) -> Result<Probe, Err
 async fn initialize(channel: &Arc<Channel>, offer: Revision) -> Result<Session, Error> {
     if let Some(http) = &channel.http {
         http.unset_header(&PROTOCOL);
+        http.unset_header(&SESSION);
     }
     let session = Session::new(Arc::clone(channel), offer, Facts::default());
     let client = channel.hub.client.to_json();
@@ -113,7 +122,11 @@ async fn initialize(channel: &Arc<Channel>, offer: Revision) -> Result<Session, 
             if revision >= Revision::V2025_06_18 {
                 http.set_header(PROTOCOL, HeaderValue::from_static(revision.as_str()));
             }
-            http.notify(initialized).await?;
+            if let Err(error) = http.notify(initialized.clone()).await {
+                let Error::Challenge { status, challenge } = error else { return Err(error) };
+                channel.reauthorize(status, &challenge).await?;
+                http.notify(initialized).await?;
+            }
         }
         None => channel.post(initialized).await,
     }

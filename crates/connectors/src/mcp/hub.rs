@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use trunkline_model::{Contents, Json, ServiceId, ServiceObserver, ServiceState, ServiceStatus};
 
+use super::auth::Auth;
 use super::client::ClientInfo;
 use super::config::Config;
 use super::error::Error;
@@ -23,6 +24,8 @@ pub(super) struct Hub {
     /// The server has said that its lists are no longer what they were.
     pub(super) changed: Notify,
     pub(super) stderr: Stderr,
+    /// How to get a token, where the server wants one.
+    pub(super) auth: Option<Auth>,
     status: Mutex<ServiceStatus>,
 }
 
@@ -32,6 +35,7 @@ impl Hub {
         config: Config,
         client: ClientInfo,
         observer: Arc<dyn ServiceObserver>,
+        auth: Option<Auth>,
     ) -> Self {
         Self {
             id,
@@ -41,6 +45,7 @@ impl Hub {
             contents: ArcSwap::default(),
             changed: Notify::new(),
             stderr: Stderr::default(),
+            auth,
             status: Mutex::new(ServiceStatus {
                 state: ServiceState::Starting,
                 cause: None,

@@ -58,6 +58,11 @@ async fn stream(session: &Arc<Session>) -> Error {
                 pause = PAUSE;
             }
             Err(error @ (Error::SessionExpired | Error::NotSent(_))) => return error,
+            Err(Error::Challenge { status, challenge }) if channel.hub.auth.is_some() => {
+                if channel.reauthorize(status, &challenge).await.is_err() {
+                    pause = LONGEST_PAUSE;
+                }
+            }
             // Most often 405: the server has no such stream.
             Err(Error::Status { .. } | Error::Rpc(_) | Error::Garbage(_) | Error::Challenge { .. }) => {
                 return std::future::pending().await;

@@ -17,6 +17,7 @@ use trunkline_model::{
     Service, ServiceId, ServiceObserver, ServiceStatus, ToolResult,
 };
 
+use super::auth::Auth;
 use super::client::{ClientInfo, Request, Session};
 use super::config::Config;
 use super::error::Error;
@@ -56,9 +57,13 @@ pub fn build(
     client: ClientInfo,
     observer: Arc<dyn ServiceObserver>,
 ) -> Result<(Arc<McpService>, Runner), Error> {
+    let mut auth = None;
     let remote = match (&config.url, config.command.is_empty()) {
         (Some(url), true) => {
             let url = Url::parse(url).map_err(|error| Error::Config(format!("`url` {url}: {error}")))?;
+            if let Some(oauth) = &config.oauth {
+                auth = Some(Auth::new(url.clone(), oauth.clone(), client.name.clone()));
+            }
             Remote::Http(Box::new(super::supervise::HttpRemote::new(&url, &config, &client)?))
         }
         (None, false) => Remote::Child,
@@ -66,7 +71,7 @@ pub fn build(
     };
     let newest = super::supervise::newest_revision(&config)?;
     let core = Arc::new(Core {
-        hub: Arc::new(Hub::new(id, config, client, observer)),
+        hub: Arc::new(Hub::new(id, config, client, observer, auth)),
         link: Link::default(),
         subscriptions: Mutex::default(),
         subscriptions_changed: Notify::new(),

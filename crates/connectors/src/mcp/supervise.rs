@@ -15,6 +15,7 @@ use url::Url;
 
 use trunkline_model::ServiceState;
 
+use super::auth::{Auth, Authorizer};
 use super::channel::Channel;
 use super::client::{ClientInfo, Session};
 use super::config::Config;
@@ -75,8 +76,30 @@ impl Runner {
         Self { core, remote, newest, legacy: false }
     }
 
+    /// With somebody who brings a person to an authorization page.
+    #[must_use]
+    pub fn with_authorizer(self, authorizer: Arc<dyn Authorizer>) -> Self {
+        if let Some(auth) = &self.core.hub.auth {
+            auth.set_authorizer(authorizer);
+        }
+        self
+    }
+
     /// Runs until `shutdown`. A child is ended then, and a session closed.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
+        let core = Arc::clone(&self.core);
+        let authorize = async {
+            let Some(auth) = &core.hub.auth else { return std::future::pending().await };
+            let tell = |note: &str| core.hub.set_status(|status| status.cause = Some(note.to_owned()));
+            auth.run(tell).await;
+        };
+        tokio::select! {
+            () = self.supervise(shutdown) => {}
+            () = authorize => {}
+        }
+    }
+
+    async fn supervise(mut self, shutdown: CancellationToken) {
         let hub = Arc::clone(&self.core.hub);
         let longest = match self.remote {
             Remote::Child => LONGEST_PAUSE,
@@ -137,6 +160,9 @@ impl Runner {
                 let endpoint = Arc::clone(&remote.endpoint);
                 endpoint.forget_connections();
                 let http = Streamable::new(endpoint, remote.headers.clone(), config.max_response_bytes);
+                if let Some(token) = core.hub.auth.as_ref().and_then(Auth::header) {
+                    http.set_header(header::AUTHORIZATION, token);
+                }
                 let (channel, inbox) = Channel::new(Arc::clone(&core.hub), Some(http));
                 let (newest, legacy) = (self.newest, &mut self.legacy);
                 let error = tokio::select! {

@@ -1,6 +1,5 @@
 //! Group commit: many requests, one transaction, one sync.
 
-use std::collections::HashMap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -10,23 +9,17 @@ use trunkline_model::Event;
 use crate::queue::{Append, Request};
 use crate::row::Place;
 use crate::shared::Shared;
+use crate::writer::versions::{VERSION_OF, Versions};
 use crate::{Appended, Clock, Error, Result, StreamId, row};
 
 /// The most events in a commit, but for an append that is larger by itself.
 const MAX_EVENTS: usize = 512;
 
-/// How many streams' versions are remembered.
-const MAX_VERSIONS: usize = 8192;
-
-/// A stream that has a snapshot keeps its version even when retention has dropped its events.
-const VERSION_OF: &str = "SELECT coalesce((SELECT max(version) FROM event WHERE stream = ?1),
-    (SELECT version FROM snapshot WHERE stream = ?1), 0)";
-
 /// Knows the end of the log and of its streams, and puts events there.
 pub(super) struct Committer {
     shared: Arc<Shared>,
     end: End,
-    versions: HashMap<StreamId, u64>,
+    versions: Versions,
     failure: Option<Error>,
 }
 
@@ -40,7 +33,7 @@ struct End {
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let end = End { position: 0, size: 0 };
-        Self { shared, end, versions: HashMap::new(), failure: None }
+        Self { shared, end, versions: Versions::default(), failure: None }
     }
 
     /// Reads where the log ends.
@@ -51,12 +44,12 @@ impl Committer {
             })
             .optional()?;
         self.end = end.unwrap_or(self.end);
-        Ok(())
+        self.versions.start(connection)
     }
 
     /// The version of a stream.
     pub(super) fn version(&mut self, connection: &Connection, stream: &StreamId) -> Result<u64> {
-        Ok(version(&mut self.versions, &mut connection.prepare_cached(VERSION_OF)?, stream)?)
+        Ok(self.versions.get(stream, &mut connection.prepare_cached(VERSION_OF)?)?)
     }
 
     /// Why the last commit failed, where it did.
@@ -66,7 +59,7 @@ impl Committer {
 
     /// Forgets what is known of streams: some of their events are gone.
     pub(super) fn forget_versions(&mut self) {
-        self.versions.clear();
+        self.versions.forget();
     }
 
     /// Takes requests up to the next command or a full batch and commits them together. Where that fails, those who wait
@@ -109,7 +102,7 @@ impl Committer {
             }
             Err(error) => {
                 tracing::error!(%error, "a batch of events could not be committed");
-                self.versions.clear();
+                self.versions.forget();
                 self.fail(batch.into_iter().chain(requests), &error);
                 self.failure = Some(error);
             }
@@ -167,7 +160,7 @@ impl Committer {
 struct Pen<'a> {
     insert: CachedStatement<'a>,
     version_of: CachedStatement<'a>,
-    versions: &'a mut HashMap<StreamId, u64>,
+    versions: &'a mut Versions,
     recorded: i64,
     end: End,
 }
@@ -175,7 +168,7 @@ struct Pen<'a> {
 impl Pen<'_> {
     fn append(&mut self, append: &Append) -> rusqlite::Result<Result<Appended>> {
         let Append { stream, expected, events, .. } = append;
-        let actual = version(self.versions, &mut self.version_of, stream)?;
+        let actual = self.versions.get(stream, &mut self.version_of)?;
         if !expected.holds(actual) {
             return Ok(Err(Error::Conflict { stream: stream.clone(), expected: *expected, actual }));
         }
@@ -186,7 +179,7 @@ impl Pen<'_> {
 
     /// Puts events at the end of the log and of their stream. Returns the stream's new version.
     fn put(&mut self, stream: &StreamId, events: &[Event]) -> rusqlite::Result<u64> {
-        let mut version = version(self.versions, &mut self.version_of, stream)?;
+        let mut version = self.versions.get(stream, &mut self.version_of)?;
         for event in events {
             version += 1;
             self.end.position += 1;
@@ -198,25 +191,7 @@ impl Pen<'_> {
                 event,
             )?;
         }
-        if let Some(known) = self.versions.get_mut(stream) {
-            *known = version;
-        }
+        self.versions.set(stream, version);
         Ok(version)
     }
-}
-
-fn version(
-    versions: &mut HashMap<StreamId, u64>,
-    version_of: &mut CachedStatement<'_>,
-    stream: &StreamId,
-) -> rusqlite::Result<u64> {
-    if let Some(version) = versions.get(stream) {
-        return Ok(*version);
-    }
-    let version = version_of.query_row([stream], |row| row.get(0))?;
-    if versions.len() >= MAX_VERSIONS {
-        versions.clear();
-    }
-    versions.insert(stream.clone(), version);
-    Ok(version)
 }

@@ -2,5 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
+mod file;
 mod fixture;
 mod log;
+mod projections;
+mod property;

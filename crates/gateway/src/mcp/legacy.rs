@@ -217,8 +217,10 @@ async fn call(
         operation: operation_of(message),
         progress_token: meta.progress_token.map(|token| Json::slice_of(body, token)),
     };
-    let request =
-        Request { meta: meta.passed_on(session.asked_log_level()), ..request(gateway, peer.door, body, message, params)? };
+    let request = Request {
+        meta: meta.passed_on(session.asked_log_level()),
+        ..request(gateway, peer.door, body, message, params)?
+    };
     let mut context = context(gateway, peer, &meta);
     context.conversation = Some(session.conversation.clone());
     let caller = caller(session, &reply);
