@@ -30,9 +30,11 @@ pub struct Config {
 pub struct ProcessTool {
     /// What it does, for models and people.
     pub description: String,
-    /// Program and arguments. `{name}` within an argument is replaced by that parameter; an argument that is only
-    /// `{name}` becomes one argument for each item of a list, and none where the parameter is absent; `{name?--flag}`
-    /// becomes `--flag` where the parameter is true. There is no shell.
+    /// Program and arguments. `{name}` within an argument is replaced by that parameter; where the parameter is absent
+    /// and has no `default`, the argument is left out. An argument that is only `{name}` becomes one argument for each
+    /// item of a list. An argument that is only `{name?--flag}` becomes `--flag` where the parameter is true. There is
+    /// no shell. An argument that begins with a parameter may not come to begin with `-`, or a value could be an
+    /// option: put `--` before it, or list the options that are allowed in the parameter's `enum`.
     pub argv: Vec<String>,
     /// The JSON Schema of the parameters; made from the placeholders (all text, all required) where left out.
     pub input: Option<Value>,
@@ -81,6 +83,6 @@ pub enum Format {
     Text,
     /// One JSON value.
     Json,
-    /// One JSON value a line.
+    /// One JSON value a line. The result is an object with the values as `items`.
     JsonLines,
 }
