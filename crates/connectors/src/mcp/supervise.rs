@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -44,6 +44,9 @@ const LIST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a server that seems lost may take to show that it is there.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// How long calls wait for a server's own stream to be open.
+const STREAM: Duration = Duration::from_secs(1);
 
 /// How long the end of a session may take to tell.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -152,7 +155,9 @@ impl Runner {
                     error = attend(&core, &channel, newest, legacy) => error,
                 };
                 core.link.set(None);
-                core.hub.set_status(|status| status.cause = Some(error.to_string()));
+                if !shutdown.is_cancelled() {
+                    core.hub.set_status(|status| status.cause = Some(error.to_string()));
+                }
                 channel.flights.fail_all(&Error::Lost(error.to_string()));
                 error
             }
@@ -254,10 +259,15 @@ async fn attend(core: &Arc<Core>, channel: &Arc<Channel>, newest: Revision, lega
         }
     };
     *legacy = !session.revision.is_modern();
-    core.link.set(Some(Arc::clone(&session)));
+    let (open, opened) = oneshot::channel();
+    let serve = async {
+        let _ = tokio::time::timeout(STREAM, opened).await;
+        core.link.set(Some(Arc::clone(&session)));
+        refresh(core, &session).await
+    };
     tokio::select! {
-        error = refresh(core, &session) => error,
-        error = listen::listen(core, &session) => error,
+        error = serve => error,
+        error = listen::listen(core, &session, open) => error,
         error = probe(core, &session) => error,
         () = core.link.broken.notified() => Error::NotSent("the session is of no use any more".to_owned()),
     }
