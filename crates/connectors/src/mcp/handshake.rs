@@ -127,10 +127,10 @@ async fn initialize(channel: &Arc<Channel>, offer: Revision) -> Result<Session, 
             if revision >= Revision::V2025_06_18 {
                 http.set_header(PROTOCOL, HeaderValue::from_static(revision.as_str()));
             }
-            if let Err(error) = http.notify(initialized.clone()).await {
+            if let Err(error) = http.notify(initialized.clone().into()).await {
                 let Error::Challenge { status, challenge } = error else { return Err(error) };
                 channel.reauthorize(status, &challenge).await?;
-                http.notify(initialized).await?;
+                http.notify(initialized.into()).await?;
             }
         }
         None => channel.post(initialized).await,

@@ -22,13 +22,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Listens for as long as the session lasts. Ends only where the session is of no use any more. `open` is dropped when
 /// it is known whether an old server has a stream of its own: what it asks before is lost.
-pub(super) async fn listen(core: &Arc<Core>, session: &Arc<Session>, open: oneshot::Sender<()>) -> Error {
+pub(super) async fn listen(
+    core: &Arc<Core>,
+    session: &Arc<Session>,
+    shared: bool,
+    open: oneshot::Sender<()>,
+) -> Error {
     if session.revision.is_modern() {
         drop(open);
-        return subscribe(core, session).await;
+        // What changes is told once, to the session that all share.
+        return if shared { subscribe(core, session).await } else { std::future::pending().await };
     }
     let preparing = async {
-        prepare(core, session).await;
+        prepare(core, session, shared).await;
         std::future::pending().await
     };
     tokio::select! {
@@ -38,11 +44,11 @@ pub(super) async fn listen(core: &Arc<Core>, session: &Arc<Session>, open: onesh
 }
 
 /// Tells an old server what we want to hear: every log message, and the resources that were subscribed to before.
-async fn prepare(core: &Core, session: &Session) {
+async fn prepare(core: &Core, session: &Session, shared: bool) {
     if session.facts.logging {
         let _ = session.ask("logging/setLevel", r#""level":"debug""#).await;
     }
-    if session.facts.subscribe {
+    if shared && session.facts.subscribe {
         let uris: Vec<String> = core.subscriptions.lock().iter().cloned().collect();
         for uri in uris {
             let _ = session.ask("resources/subscribe", &format!(r#""uri":{}"#, jsonrpc::quoted(&uri))).await;
@@ -53,7 +59,10 @@ async fn prepare(core: &Core, session: &Session) {
 /// The stream of an old server over HTTP on which it speaks by itself, where it has one.
 async fn stream(session: &Arc<Session>, open: oneshot::Sender<()>) -> Error {
     let channel = &session.channel;
-    let Some(http) = &channel.http else { return std::future::pending().await };
+    let Some(http) = &channel.http else {
+        drop(open);
+        return std::future::pending().await;
+    };
     let mut parser = Parser::new(channel.hub.config.max_response_bytes);
     let mut pause = PAUSE;
     let mut open = Some(open);
