@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use trunkline_model::{
-    Call, CallContext, CallId, Failure, Json, Operation, Outcome, Principal, Service, ServiceId, Tool, ToolResult,
+    Call, CallContext, CallId, Failure, Json, Operation, Outcome, Principal, Service, ServiceId, Tool,
+    ToolResult,
 };
 
 /// A tool of a service by its name.
