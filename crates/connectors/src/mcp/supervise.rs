@@ -135,7 +135,8 @@ impl Runner {
         while running.join_next().await.is_some() {}
     }
 
-    /// With somebody who brings a person to an authorization page.
+    /// With somebody who brings a person to an authorization page. Without, the link is shown in the service's
+    /// status, and the way back leads to a listener on the loopback interface.
     #[must_use]
     pub fn with_authorizer(self, authorizer: Arc<dyn Authorizer>) -> Self {
         if let Some(auth) = &self.core.hub.auth {
