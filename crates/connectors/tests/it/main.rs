@@ -1,5 +1,9 @@
 //! Tests of the connectors against real services and real commands.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test stops where something is wrong, and tells figures")]
+
+mod openapi_bounds;
+mod openapi_calls;
 mod process;
 
 use std::sync::Arc;
@@ -7,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use trunkline_model::{
-    Call, CallContext, CallId, Failure, Json, Operation, Outcome, Principal, Service, ServiceId, Tool, ToolResult,
+    Call, CallContext, CallId, Failure, Json, Operation, Outcome, Principal, Service, ServiceId, Tool,
+    ToolResult,
 };
 
 /// A tool of a service by its name.

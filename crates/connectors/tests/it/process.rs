@@ -51,7 +51,8 @@ async fn git_works_in_its_repository() {
     execute(&*git, "init", json!({})).await.unwrap();
     execute(&*git, "write", json!({"file": "a b.txt", "text": "hello\n"})).await.unwrap();
     execute(&*git, "add", json!({"paths": ["a b.txt"]})).await.unwrap();
-    let done = execute(&*git, "commit", json!({"message": "First; $(rm -rf /)", "empty": false})).await.unwrap();
+    let done =
+        execute(&*git, "commit", json!({"message": "First; $(rm -rf /)", "empty": false})).await.unwrap();
     assert!(!done.is_error, "{done:?}");
     let log = execute(&*git, "log", json!({})).await.unwrap();
     assert_eq!(
@@ -106,7 +107,8 @@ async fn exit_codes_signals_and_bad_output_are_told_apart() {
     assert!(killed.detail.contains("signal 9: why"), "{killed}");
     let garbage = run(script("echo '{'", json!({"format": "json"})), json!({})).await.unwrap_err();
     assert_eq!(garbage.code, "TL4204");
-    let halves = run(script("printf '[1\\n2]'", json!({"format": "json_lines"})), json!({})).await.unwrap_err();
+    let halves =
+        run(script("printf '[1\\n2]'", json!({"format": "json_lines"})), json!({})).await.unwrap_err();
     assert_eq!(halves.code, "TL4204");
     let absent = json!({"run": {"argv": ["trunkline-no-such-program"]}});
     let absent = run(absent, json!({})).await.unwrap_err();
@@ -115,7 +117,8 @@ async fn exit_codes_signals_and_bad_output_are_told_apart() {
 
 #[tokio::test]
 async fn output_is_bounded_and_says_what_was_cut() {
-    let flood = |more: Value| script("head -c 3000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2", more);
+    let flood =
+        |more: Value| script("head -c 3000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2", more);
     let result = run(flood(json!({"max_output_bytes": 1000})), json!({})).await.unwrap();
     assert_eq!(text(&result), format!("{}\n[cut off here: 2999000 more bytes]", "x".repeat(1000)));
     let json = run(flood(json!({"max_output_bytes": 1000, "format": "json"})), json!({})).await.unwrap_err();
@@ -200,7 +203,8 @@ fn a_configuration_that_can_not_work_is_refused() {
 #[test]
 fn the_tools_say_what_they_are() {
     let folder = tempfile::tempdir().unwrap();
-    let service = service(folder.path(), json!({"t": {"argv": ["cat", "{file}"], "effects": {"read_only": true}}}));
+    let service =
+        service(folder.path(), json!({"t": {"argv": ["cat", "{file}"], "effects": {"read_only": true}}}));
     let spec = tool(&*service, "t").spec().clone();
     assert_eq!(spec.description, "cat {file}");
     assert!(spec.effects.read_only);
