@@ -8,6 +8,7 @@ mod auth;
 mod channel;
 mod client;
 mod config;
+mod conversations;
 mod error;
 mod flights;
 mod handshake;
@@ -27,6 +28,7 @@ mod stderr;
 mod stdio;
 mod streamable;
 mod supervise;
+mod tasks;
 mod tool;
 
 pub use auth::Authorizer;

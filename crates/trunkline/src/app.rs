@@ -2,7 +2,6 @@
 //! what a single call needs.
 
 mod children;
-mod logging;
 mod reload;
 mod services;
 mod state;
@@ -46,7 +45,6 @@ struct App {
 /// # Errors
 /// Where it can't start.
 pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
-    logging::init(&loaded.config.log);
     let mut listeners = Vec::new();
     for address in &loaded.listen {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -88,7 +86,6 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
 /// # Errors
 /// Where it can't start.
 pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
-    logging::init(&loaded.config.log);
     let _children = children::start(&loaded.config.children).await?;
     let app =
         state::with_own_folder(&loaded.config.data_dir, async |folder| App::build(&loaded, folder).await)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use trunkline_connectors::mcp::{Authorizer, ClientInfo, Config, McpService, OAuth, build};
+use trunkline_connectors::mcp::{Authorizer, ClientInfo, Config, Grant, McpService, OAuth, build};
 use trunkline_model::{
     AskError, BoxFuture, Call, CallContext, CallId, Client, ClientFeatures, Json, Operation, Outcome,
     Principal, Question, Resume, Secret, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus,
@@ -41,7 +41,11 @@ async fn main() -> Result<(), Failed> {
         Err(_) => Value::Null,
     };
     let text = |key: &str| context[key].as_str().map(str::to_owned);
+    // Which grant to use is for whoever configures the client to say.
+    let scenario = std::env::var("MCP_CONFORMANCE_SCENARIO").unwrap_or_default();
+    let machine = scenario.starts_with("auth/client-credentials");
     let oauth = OAuth {
+        grant: if machine { Grant::ClientCredentials } else { Grant::AuthorizationCode },
         client_id: text("client_id"),
         client_secret: text("client_secret").map(Secret::new),
         client_metadata_url: Some(METADATA.to_owned()),

@@ -28,11 +28,24 @@ pub(super) struct Channel {
     pub(super) hub: Arc<Hub>,
     pub(super) flights: Flights,
     next_id: AtomicU64,
-    outbox: mpsc::Sender<Bytes>,
+    outbox: mpsc::Sender<Post>,
     /// Streamable HTTP, where each request has a stream of its own. Otherwise all share one.
     pub(super) http: Option<Streamable>,
     /// A stream is open on which the server can speak by itself.
     pub(super) shared_stream: AtomicBool,
+}
+
+/// A message to be sent whose answer nobody waits for.
+pub(super) struct Post {
+    pub(super) body: Bytes,
+    /// All headers, where they are not those of every message.
+    pub(super) headers: Option<HeaderMap>,
+}
+
+impl From<Bytes> for Post {
+    fn from(body: Bytes) -> Self {
+        Self { body, headers: None }
+    }
 }
 
 /// One request to be sent.
@@ -51,7 +64,7 @@ pub(super) struct Outgoing<'a> {
 
 impl Channel {
     /// A connection over `http`, or one whose messages the receiver's owner writes.
-    pub(super) fn new(hub: Arc<Hub>, http: Option<Streamable>) -> (Arc<Self>, mpsc::Receiver<Bytes>) {
+    pub(super) fn new(hub: Arc<Hub>, http: Option<Streamable>) -> (Arc<Self>, mpsc::Receiver<Post>) {
         let (outbox, inbox) = mpsc::channel(OUTBOX);
         let channel = Self {
             hub,
@@ -82,7 +95,7 @@ impl Channel {
             None => {
                 let (sender, receiver) = oneshot::channel();
                 self.flights.add(request.id, Some(sender), request.context.cloned());
-                match self.outbox.send(request.body).await {
+                match self.outbox.send(Post::from(request.body)).await {
                     Ok(()) => receiver.await.unwrap_or_else(|_| Err(self.hub.ending())),
                     Err(_) => Err(Error::NotSent("the connection has ended".to_owned())),
                 }
@@ -106,7 +119,12 @@ impl Channel {
     /// Sends a notification or an answer, behind what is already to be sent.
     pub(super) async fn post(&self, message: Bytes) {
         // Where the connection has ended there is nobody to tell.
-        let _ = self.outbox.send(message).await;
+        let _ = self.outbox.send(Post::from(message)).await;
+    }
+
+    /// Sends a message where there is room for it.
+    pub(super) fn try_post(&self, post: Post) {
+        let _ = self.outbox.try_send(post);
     }
 
     /// Sees to messages that came on a stream shared by all requests. What is returned is to be run.
@@ -200,7 +218,7 @@ impl Drop for Guard<'_> {
         if self.cancel {
             let params = format!(r#"{{"requestId":{},"reason":"the caller went away"}}"#, self.id);
             // Without room the server is overloaded anyway; it finds out when it answers.
-            let _ = self.channel.outbox.try_send(jsonrpc::notification("notifications/cancelled", &params));
+            self.channel.try_post(jsonrpc::notification("notifications/cancelled", &params).into());
         }
     }
 }

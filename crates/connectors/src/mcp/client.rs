@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use trunkline_model::{CallContext, Json};
 
-use super::channel::{Channel, Outgoing};
+use super::channel::{Channel, Outgoing, Post};
 use super::error::Error;
 use super::jsonrpc::{self, Reply};
 use super::meta::MetaPrefix;
@@ -115,6 +115,13 @@ impl Session {
         let request =
             Request { method, params: &[params.as_bytes()], repeatable: true, ..Request::default() };
         self.request(&request, None).await?.into_result()
+    }
+
+    /// Sends a request whose answer nobody waits for, where there is room for it.
+    pub(super) fn post(&self, request: &Request<'_>) {
+        let body = self.body(self.channel.next_id(), request, None);
+        let headers = self.channel.http.is_some().then(|| self.headers(request));
+        self.channel.try_post(Post { body, headers });
     }
 
     /// The text of a request.

@@ -64,6 +64,11 @@ impl Flights {
         }
     }
 
+    /// Whether a call is under way.
+    pub(super) fn any_call(&self) -> bool {
+        self.0.lock().values().any(|flight| flight.context.is_some())
+    }
+
     /// Fails everything under way.
     pub(super) fn fail_all(&self, error: &Error) {
         let flights = std::mem::take(&mut *self.0.lock());

@@ -18,8 +18,12 @@ use super::jsonrpc::{self, Reply};
 use super::revision::{Facts, Greeting, Revision};
 use super::streamable::{PROTOCOL, SESSION};
 
-/// How long a server may leave `server/discover` unanswered before it is taken for an older one.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long a child may leave `server/discover` unanswered before it is taken for an older one, which may ignore what
+/// it does not know.
+const CHILD_SILENCE: Duration = Duration::from_secs(2);
+
+/// The same over HTTP, where an answer of some kind is to be expected, but perhaps a person has to authorize us first.
+const HTTP_SILENCE: Duration = Duration::from_secs(12);
 
 const HEADER_MISMATCH: i64 = -32_020;
 const MISSING_CAPABILITY: i64 = -32_021;
@@ -38,8 +42,9 @@ pub(super) async fn open(channel: &Arc<Channel>, newest: Revision, legacy: bool)
     if legacy || !newest.is_modern() {
         return initialize(channel, oldest_offer).await;
     }
+    let silence = if channel.http.is_some() { HTTP_SILENCE } else { CHILD_SILENCE };
     let mut probing = pin!(discover(channel, newest));
-    match tokio::time::timeout(SILENCE, &mut probing).await {
+    match tokio::time::timeout(silence, &mut probing).await {
         Ok(Ok(Probe::Modern(session))) => Ok(session),
         Ok(Ok(Probe::Legacy(offer))) => initialize(channel, offer.min(oldest_offer)).await,
         Ok(Err(error)) => Err(error),
@@ -122,10 +127,10 @@ async fn initialize(channel: &Arc<Channel>, offer: Revision) -> Result<Session, 
             if revision >= Revision::V2025_06_18 {
                 http.set_header(PROTOCOL, HeaderValue::from_static(revision.as_str()));
             }
-            if let Err(error) = http.notify(initialized.clone()).await {
+            if let Err(error) = http.notify(initialized.clone().into()).await {
                 let Error::Challenge { status, challenge } = error else { return Err(error) };
                 channel.reauthorize(status, &challenge).await?;
-                http.notify(initialized).await?;
+                http.notify(initialized.into()).await?;
             }
         }
         None => channel.post(initialized).await,

@@ -125,18 +125,12 @@ impl Endpoint {
                     Some(again) if error.is_incomplete_message() || error.is_closed() || is_reset(&error) => {
                         request = again;
                     }
-                    _ => return Err(Error::Lost(describe(&error))),
+                    _ => return Err(failed(&error, false)),
                 },
             }
         }
         let connection = self.connect().await?;
-        self.exchange(connection, request).await.map_err(|(error, unsent)| {
-            let text = describe(&error);
-            if error.is_parse() || error.is_parse_too_large() {
-                return Error::Garbage(text);
-            }
-            if unsent.is_some() { Error::NotSent(text) } else { Error::Lost(text) }
-        })
+        self.exchange(connection, request).await.map_err(|(error, unsent)| failed(&error, unsent.is_some()))
     }
 
     /// Forgets the kept connections: the server they lead to is gone.
@@ -166,7 +160,7 @@ impl Endpoint {
         let attempt = async {
             let io =
                 self.connector.clone().oneshot(self.remote.clone()).await.map_err(|error| chain(&*error))?;
-            http1::Builder::new().max_headers(128).handshake(io).await.map_err(|error| describe(&error))
+            http1::Builder::new().max_headers(128).handshake(io).await.map_err(|error| chain(&error))
         };
         let (sender, driver) = tokio::time::timeout(self.connect_timeout, attempt)
             .await
@@ -275,7 +269,7 @@ impl Answer<'_> {
             let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
             match self.connection.driver.drive(frame).await {
                 None => return Ok(None),
-                Some(Err(error)) => return Err(Error::Lost(describe(&error))),
+                Some(Err(error)) => return Err(Error::Lost(chain(&error))),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data()
                         && !data.is_empty()
@@ -342,8 +336,16 @@ fn is_reset(error: &hyper::Error) -> bool {
     false
 }
 
-fn describe(error: &hyper::Error) -> String {
-    chain(error)
+/// What a request that got no answer is to be called.
+fn failed(error: &hyper::Error, unsent: bool) -> Error {
+    let text = chain(error);
+    if error.is_parse() || error.is_parse_too_large() {
+        Error::Garbage(text)
+    } else if unsent {
+        Error::NotSent(text)
+    } else {
+        Error::Lost(text)
+    }
 }
 
 /// An error with its causes.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The present session, and the wait for the next.
 pub(super) struct Link {
     session: ArcSwapOption<Session>,
+    used: Mutex<Instant>,
     changed: watch::Sender<()>,
     /// Somebody wants a session now.
     pub(super) wanted: Notify,
@@ -28,6 +30,7 @@ impl Default for Link {
     fn default() -> Self {
         Self {
             session: ArcSwapOption::empty(),
+            used: Mutex::new(Instant::now()),
             changed: watch::Sender::new(()),
             wanted: Notify::new(),
             broken: Notify::new(),
@@ -53,6 +56,28 @@ impl Link {
                 Ok(Ok(())) => {}
                 _ => return None,
             }
+        }
+    }
+
+    /// Notes that somebody uses the session.
+    pub(super) fn touch(&self) {
+        *self.used.lock() = Instant::now();
+    }
+
+    /// Waits until nobody has used the session for `limit`, and no call is under way.
+    pub(super) async fn idle(&self, limit: Duration) {
+        loop {
+            let until = *self.used.lock() + limit;
+            if until <= Instant::now() {
+                let busy =
+                    self.session.load().as_ref().is_some_and(|session| session.channel.flights.any_call());
+                if !busy {
+                    return;
+                }
+                self.touch();
+                continue;
+            }
+            tokio::time::sleep_until(until).await;
         }
     }
 

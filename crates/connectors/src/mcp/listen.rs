@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 
 use super::client::{Request, Session};
 use super::error::Error;
@@ -19,21 +20,35 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause before a stream that has ended is opened again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Listens for as long as the session lasts. Ends only where the session is of no use any more.
-pub(super) async fn listen(core: &Arc<Core>, session: &Arc<Session>) -> Error {
+/// Listens for as long as the session lasts. Ends only where the session is of no use any more. `open` is dropped when
+/// it is known whether an old server has a stream of its own: what it asks before is lost.
+pub(super) async fn listen(
+    core: &Arc<Core>,
+    session: &Arc<Session>,
+    shared: bool,
+    open: oneshot::Sender<()>,
+) -> Error {
     if session.revision.is_modern() {
-        return subscribe(core, session).await;
+        drop(open);
+        // What changes is told once, to the session that all share.
+        return if shared { subscribe(core, session).await } else { std::future::pending().await };
     }
-    prepare(core, session).await;
-    if session.channel.http.is_some() { stream(session).await } else { std::future::pending().await }
+    let preparing = async {
+        prepare(core, session, shared).await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        error = stream(session, open) => error,
+        error = preparing => error,
+    }
 }
 
 /// Tells an old server what we want to hear: every log message, and the resources that were subscribed to before.
-async fn prepare(core: &Core, session: &Session) {
+async fn prepare(core: &Core, session: &Session, shared: bool) {
     if session.facts.logging {
         let _ = session.ask("logging/setLevel", r#""level":"debug""#).await;
     }
-    if session.facts.subscribe {
+    if shared && session.facts.subscribe {
         let uris: Vec<String> = core.subscriptions.lock().iter().cloned().collect();
         for uri in uris {
             let _ = session.ask("resources/subscribe", &format!(r#""uri":{}"#, jsonrpc::quoted(&uri))).await;
@@ -42,18 +57,24 @@ async fn prepare(core: &Core, session: &Session) {
 }
 
 /// The stream of an old server over HTTP on which it speaks by itself, where it has one.
-async fn stream(session: &Arc<Session>) -> Error {
+async fn stream(session: &Arc<Session>, open: oneshot::Sender<()>) -> Error {
     let channel = &session.channel;
-    let Some(http) = &channel.http else { return std::future::pending().await };
+    let Some(http) = &channel.http else {
+        drop(open);
+        return std::future::pending().await;
+    };
     let mut parser = Parser::new(channel.hub.config.max_response_bytes);
     let mut pause = PAUSE;
+    let mut open = Some(open);
+    // Calls are noted down from now on, so that a question finds its call.
+    channel.shared_stream.store(true, Ordering::Relaxed);
     loop {
-        match http.open_stream(parser.last_id.as_deref()).await {
+        let stream = http.open_stream(parser.last_id.as_deref()).await;
+        drop(open.take());
+        match stream {
             Ok(mut answer) => {
-                channel.shared_stream.store(true, Ordering::Relaxed);
                 let mut errands = FuturesUnordered::new();
                 let ended = follow(channel, &mut answer, &mut parser, &mut errands).await;
-                channel.shared_stream.store(false, Ordering::Relaxed);
                 tracing::debug!(service = %channel.hub.id, ?ended, "the server's own stream has ended");
                 pause = PAUSE;
             }
@@ -65,6 +86,7 @@ async fn stream(session: &Arc<Session>) -> Error {
             }
             // Most often 405: the server has no such stream.
             Err(Error::Status { .. } | Error::Rpc(_) | Error::Garbage(_) | Error::Challenge { .. }) => {
+                channel.shared_stream.store(false, Ordering::Relaxed);
                 return std::future::pending().await;
             }
             Err(_) => pause = (pause * 2).min(LONGEST_PAUSE),

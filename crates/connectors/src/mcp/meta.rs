@@ -9,9 +9,6 @@ use super::client::ClientInfo;
 use super::jsonrpc;
 use super::revision::Revision;
 
-/// The tasks extension.
-pub(super) const TASKS: &str = "io.modelcontextprotocol/tasks";
-
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";

@@ -71,8 +71,6 @@ pub(super) struct Facts {
     pub(super) tools_changed: bool,
     pub(super) prompts_changed: bool,
     pub(super) resources_changed: bool,
-    /// It may turn a call into a task (`io.modelcontextprotocol/tasks`).
-    pub(super) tasks: bool,
     pub(super) version: String,
     pub(super) instructions: Option<String>,
 }
@@ -126,7 +124,6 @@ impl Greeting {
             tools_changed: flag("tools", "listChanged"),
             prompts_changed: flag("prompts", "listChanged"),
             resources_changed: flag("resources", "listChanged"),
-            tasks: capabilities["extensions"].get(super::meta::TASKS).is_some(),
             version: super::jsonrpc::shorten(version.to_owned(), 100),
             instructions: wire.instructions.map(|text| super::jsonrpc::shorten(text.into_owned(), 64 << 10)),
         };
@@ -153,7 +150,7 @@ mod tests {
                {"io.modelcontextprotocol/tasks":{}}},"_meta":{"io.modelcontextprotocol/serverInfo":{"version":"3"}}}"#,
         );
         let greeting = Greeting::read(&discover.unwrap()).unwrap();
-        assert!(greeting.facts.tools && greeting.facts.tools_changed && greeting.facts.tasks);
+        assert!(greeting.facts.tools && greeting.facts.tools_changed);
         assert!(!greeting.facts.prompts);
         assert_eq!(greeting.facts.version, "3");
         assert!(Greeting::read(&Json::null()).is_none());

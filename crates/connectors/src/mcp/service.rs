@@ -19,13 +19,15 @@ use trunkline_model::{
 
 use super::auth::Auth;
 use super::client::{ClientInfo, Request, Session};
-use super::config::Config;
+use super::config::{Config, Session as SessionKind};
+use super::conversations::Conversations;
 use super::error::Error;
 use super::headers::header_value;
 use super::hub::Hub;
 use super::jsonrpc;
 use super::link::Link;
 use super::supervise::{Remote, Runner};
+use super::tasks;
 
 /// How often one request is sent anew because it did not reach the server.
 const MAX_ATTEMPTS: u32 = 3;
@@ -41,7 +43,9 @@ pub struct McpService {
 /// What the service, its tools and its runner share.
 pub(super) struct Core {
     pub(super) hub: Arc<Hub>,
-    pub(super) link: Link,
+    pub(super) link: Arc<Link>,
+    /// Sessions of single conversations, where each has its own.
+    pub(super) conversations: Option<Conversations>,
     /// The resources that are subscribed to.
     pub(super) subscriptions: Mutex<BTreeSet<String>>,
     pub(super) subscriptions_changed: Notify,
@@ -70,13 +74,21 @@ pub fn build(
         _ => return Err(Error::Config("exactly one of `command` and `url` is needed".to_owned())),
     };
     let newest = super::supervise::newest_revision(&config)?;
+    let (conversations, beginning) = match config.session {
+        SessionKind::PerConversation => {
+            let (conversations, beginning) = Conversations::new();
+            (Some(conversations), Some(beginning))
+        }
+        SessionKind::Shared => (None, None),
+    };
     let core = Arc::new(Core {
         hub: Arc::new(Hub::new(id, config, client, observer, auth)),
-        link: Link::default(),
+        link: Arc::default(),
+        conversations,
         subscriptions: Mutex::default(),
         subscriptions_changed: Notify::new(),
     });
-    Ok((Arc::new(McpService { core: Arc::clone(&core) }), Runner::new(core, remote, newest)))
+    Ok((Arc::new(McpService { core: Arc::clone(&core) }), Runner::new(core, remote, newest, beginning)))
 }
 
 impl Core {
@@ -92,10 +104,18 @@ impl Core {
         request: &Request<'_>,
         context: &CallContext,
     ) -> Result<Outcome, Failure> {
+        self.within_time(self.call(request, context), context).await
+    }
+
+    async fn within_time(
+        &self,
+        call: impl Future<Output = Result<Outcome, Error>>,
+        context: &CallContext,
+    ) -> Result<Outcome, Failure> {
         let limit = Duration::from_millis(self.hub.config.timeout_ms);
         let start = Instant::now();
         let deadline = (start + limit).min(Instant::from_std(context.deadline));
-        let outcome = match tokio::time::timeout_at(deadline, self.call(request, context)).await {
+        let outcome = match tokio::time::timeout_at(deadline, call).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::Timeout(start.elapsed())),
         };
@@ -103,8 +123,8 @@ impl Core {
     }
 
     async fn call(&self, request: &Request<'_>, context: &CallContext) -> Result<Outcome, Error> {
-        let (_session, result) = self.send(request, Some(context)).await?;
-        outcome(result)
+        let (session, result) = self.send(request, Some(context)).await?;
+        if is_task(&result) { tasks::begun(&session, &result, context).await } else { outcome(result) }
     }
 
     /// Sends a request over the present session, or the next one where this one has ended and nothing has happened.
@@ -114,8 +134,9 @@ impl Core {
         context: Option<&CallContext>,
     ) -> Result<(Arc<Session>, Json), Error> {
         let mut attempt = 1;
+        let link = self.link_of(context)?;
         loop {
-            let Some(session) = self.link.session().await else { return Err(self.unreachable()) };
+            let Some(session) = link.session().await else { return Err(self.unreachable()) };
             self.check_offered(request, &session)?;
             let error = match session.request(request, context).await {
                 Ok(reply) => return Ok((session, reply.into_result()?)),
@@ -123,11 +144,11 @@ impl Core {
             };
             let again = match &error {
                 Error::NotSent(_) | Error::SessionExpired => {
-                    self.link.discard(&session);
+                    link.discard(&session);
                     true
                 }
                 Error::Lost(_) => {
-                    self.link.suspect.notify_one();
+                    link.suspect.notify_one();
                     request.repeatable
                 }
                 _ => false,
@@ -137,6 +158,29 @@ impl Core {
             }
             attempt += 1;
         }
+    }
+
+    /// Where a call's session is.
+    fn link_of(&self, context: Option<&CallContext>) -> Result<Arc<Link>, Error> {
+        match (&self.conversations, context.and_then(|context| context.conversation.as_ref())) {
+            (Some(conversations), Some(conversation)) => conversations.link(conversation),
+            _ => Ok(Arc::clone(&self.link)),
+        }
+    }
+
+    /// Answers what a task has asked, and follows it on.
+    pub(super) async fn resume_task(
+        &self,
+        task: &str,
+        resume: &Resume,
+        context: &CallContext,
+    ) -> Result<Outcome, Failure> {
+        let going_on = async {
+            let link = self.link_of(Some(context))?;
+            let Some(session) = link.session().await else { return Err(self.unreachable()) };
+            tasks::resume(&session, task, &resume.responses, context).await
+        };
+        self.within_time(going_on, context).await
     }
 
     fn unreachable(&self) -> Error {
@@ -261,6 +305,17 @@ fn members(object: &Json) -> String {
         }
     });
     out
+}
+
+/// Whether a result tells of a task. Looks at the whole text only where a cheap search finds the word.
+fn is_task(result: &Json) -> bool {
+    memchr::memmem::find(result.as_bytes(), br#""task""#).is_some() && {
+        let mut task = false;
+        jsonrpc::for_each_member(result, |key, value| {
+            task |= key == "resultType" && value.get() == r#""task""#;
+        });
+        task
+    }
 }
 
 /// What a result object means.

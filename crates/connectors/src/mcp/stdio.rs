@@ -6,7 +6,6 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use trunkline_model::BoxFuture;
 
-use super::channel::{Channel, Errand};
+use super::channel::{Channel, Errand, Post};
 use super::config::Config;
 use super::error::Error;
 use super::lines::{Line, Lines};
@@ -71,7 +70,7 @@ impl Process {
     pub(super) async fn run(
         mut self,
         channel: &Arc<Channel>,
-        mut inbox: mpsc::Receiver<Bytes>,
+        mut inbox: mpsc::Receiver<Post>,
         stop: &CancellationToken,
     ) -> String {
         let (stdin, stdout, stderr) =
@@ -136,16 +135,16 @@ impl Drop for Process {
 }
 
 /// Writes messages as they come; several that wait are written at once.
-async fn write(mut stdin: ChildStdin, inbox: &mut mpsc::Receiver<Bytes>) {
+async fn write(mut stdin: ChildStdin, inbox: &mut mpsc::Receiver<Post>) {
     let mut buffer = Vec::new();
     while let Some(message) = inbox.recv().await {
         buffer.clear();
-        buffer.extend_from_slice(&message);
+        buffer.extend_from_slice(&message.body);
         buffer.push(b'\n');
         while buffer.len() < 64 << 10
             && let Ok(message) = inbox.try_recv()
         {
-            buffer.extend_from_slice(&message);
+            buffer.extend_from_slice(&message.body);
             buffer.push(b'\n');
         }
         if stdin.write_all(&buffer).await.is_err() || stdin.flush().await.is_err() {

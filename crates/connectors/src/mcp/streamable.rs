@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use trunkline_model::{BoxFuture, CallContext};
 
-use super::channel::{Channel, Errand, Outgoing};
+use super::channel::{Channel, Errand, Outgoing, Post};
 use super::error::Error;
 use super::http::{Answer, Endpoint};
 use super::jsonrpc::{self, Message, Reply};
@@ -104,8 +104,9 @@ impl Streamable {
     }
 
     /// Sends a notification or an answer.
-    pub(super) async fn notify(&self, message: Bytes) -> Result<(), Error> {
-        let answer = self.endpoint.send(Method::POST, self.headers(), message, true).await?;
+    pub(super) async fn notify(&self, post: Post) -> Result<(), Error> {
+        let headers = post.headers.unwrap_or_else(|| self.headers());
+        let answer = self.endpoint.send(Method::POST, headers, post.body, true).await?;
         if answer.status.is_success() {
             let _ = answer.collect(MAX_ERROR_BODY).await;
             return Ok(());

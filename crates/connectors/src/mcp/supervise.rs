@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -16,11 +16,13 @@ use url::Url;
 use trunkline_model::ServiceState;
 
 use super::auth::{Auth, Authorizer};
-use super::channel::Channel;
+use super::channel::{Channel, Post};
 use super::client::{ClientInfo, Session};
 use super::config::Config;
+use super::conversations::{Begun, IDLE};
 use super::error::Error;
 use super::http::Endpoint;
+use super::link::Link;
 use super::revision::Revision;
 use super::service::Core;
 use super::stdio::Process;
@@ -45,6 +47,9 @@ const LIST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a server that seems lost may take to show that it is there.
 const PROBE: Duration = Duration::from_secs(5);
 
+/// How long calls wait for a server's own stream to be open.
+const STREAM: Duration = Duration::from_secs(1);
+
 /// How long the end of a session may take to tell.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -65,15 +70,67 @@ pub(super) struct HttpRemote {
 /// Keeps the connection of one [`McpService`](super::McpService) alive.
 pub struct Runner {
     core: Arc<Core>,
-    remote: Remote,
+    remote: Arc<Remote>,
+    newest: Revision,
+    beginning: Option<mpsc::Receiver<Begun>>,
+}
+
+/// Keeps one connection alive: the one that all share, or that of one conversation.
+struct Keeper {
+    core: Arc<Core>,
+    link: Arc<Link>,
+    remote: Arc<Remote>,
     newest: Revision,
     /// The server is known to be of a revision with handshake.
     legacy: bool,
+    /// The connection that all share: it tells how the service is, and what it offers.
+    shared: bool,
 }
 
 impl Runner {
-    pub(super) fn new(core: Arc<Core>, remote: Remote, newest: Revision) -> Self {
-        Self { core, remote, newest, legacy: false }
+    pub(super) fn new(
+        core: Arc<Core>,
+        remote: Remote,
+        newest: Revision,
+        beginning: Option<mpsc::Receiver<Begun>>,
+    ) -> Self {
+        Self { core, remote: Arc::new(remote), newest, beginning }
+    }
+
+    fn keeper(&self, link: Arc<Link>, shared: bool) -> Keeper {
+        let (core, remote) = (Arc::clone(&self.core), Arc::clone(&self.remote));
+        Keeper { core, link, remote, newest: self.newest, legacy: false, shared }
+    }
+
+    /// Keeps the sessions of single conversations as they begin.
+    async fn keep_conversations(&self, mut beginning: mpsc::Receiver<Begun>, shutdown: &CancellationToken) {
+        let mut running = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(begun) = beginning.recv() => {
+                    let keeper = self.keeper(Arc::clone(&begun.link), false);
+                    let (core, stop) = (Arc::clone(&self.core), shutdown.child_token());
+                    running.spawn(async move {
+                        let ending = stop.clone();
+                        let idle = async {
+                            begun.link.idle(IDLE).await;
+                            if let Some(conversations) = &core.conversations {
+                                conversations.end(&begun.conversation);
+                            }
+                            ending.cancel();
+                            std::future::pending().await
+                        };
+                        tokio::select! {
+                            () = keeper.supervise(stop) => {}
+                            () = idle => {}
+                        }
+                    });
+                }
+                Some(_) = running.join_next() => {}
+                () = shutdown.cancelled() => break,
+            }
+        }
+        while running.join_next().await.is_some() {}
     }
 
     /// With somebody who brings a person to an authorization page.
@@ -86,22 +143,31 @@ impl Runner {
     }
 
     /// Runs until `shutdown`. A child is ended then, and a session closed.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(mut self, shutdown: CancellationToken) {
         let core = Arc::clone(&self.core);
+        let beginning = self.beginning.take();
         let authorize = async {
             let Some(auth) = &core.hub.auth else { return std::future::pending().await };
             let tell = |note: &str| core.hub.set_status(|status| status.cause = Some(note.to_owned()));
             auth.run(tell).await;
         };
+        let conversations = async {
+            if let Some(beginning) = beginning {
+                self.keep_conversations(beginning, &shutdown).await;
+            }
+        };
+        let shared = self.keeper(Arc::clone(&core.link), true).supervise(shutdown.clone());
         tokio::select! {
-            () = self.supervise(shutdown) => {}
+            _ = futures_util::future::join(shared, conversations) => {}
             () = authorize => {}
         }
     }
+}
 
+impl Keeper {
     async fn supervise(mut self, shutdown: CancellationToken) {
         let hub = Arc::clone(&self.core.hub);
-        let longest = match self.remote {
+        let longest = match *self.remote {
             Remote::Child => LONGEST_PAUSE,
             Remote::Http(_) => LONGEST_REMOTE_PAUSE,
         };
@@ -109,26 +175,28 @@ impl Runner {
         while !shutdown.is_cancelled() {
             let start = Instant::now();
             let error = self.live(&shutdown).await;
-            self.core.link.set(None);
+            self.link.set(None);
             if shutdown.is_cancelled() {
                 break;
             }
             tracing::warn!(service = %hub.id, %error, "the connection to the MCP server has ended");
-            hub.set_status(|status| {
-                status.state = ServiceState::Down;
-                status.cause = Some(error.to_string());
-                status.restarts += 1;
-            });
+            if self.shared {
+                hub.set_status(|status| {
+                    status.state = ServiceState::Down;
+                    status.cause = Some(error.to_string());
+                    status.restarts += 1;
+                });
+            }
             failures = if start.elapsed() > STABLE { 0 } else { failures + 1 };
             let pause = pause(failures, longest, hub.id.as_str());
             // Whoever calls now shall not wait for the whole pause, but can't drive the attempts faster than the first.
             let hurry = async {
                 tokio::time::sleep(FIRST_PAUSE).await;
-                self.core.link.wanted.notified().await;
+                self.link.wanted.notified().await;
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = hurry, if matches!(self.remote, Remote::Http(_)) => {}
+                () = hurry, if matches!(*self.remote, Remote::Http(_)) => {}
                 () = shutdown.cancelled() => break,
             }
         }
@@ -138,7 +206,7 @@ impl Runner {
     async fn live(&mut self, shutdown: &CancellationToken) -> Error {
         let core = Arc::clone(&self.core);
         let config = &core.hub.config;
-        match &self.remote {
+        match &*Arc::clone(&self.remote) {
             Remote::Child => {
                 let process = match Process::spawn(config) {
                     Ok(process) => process,
@@ -146,13 +214,14 @@ impl Runner {
                 };
                 let (channel, inbox) = Channel::new(Arc::clone(&core.hub), None);
                 let running = process.run(&channel, inbox, shutdown);
-                let (newest, legacy) = (self.newest, &mut self.legacy);
                 let error = tokio::select! {
                     why = running => Error::Lost(why),
-                    error = attend(&core, &channel, newest, legacy) => error,
+                    error = self.attend(&channel) => error,
                 };
-                core.link.set(None);
-                core.hub.set_status(|status| status.cause = Some(error.to_string()));
+                self.link.set(None);
+                if self.shared && !shutdown.is_cancelled() {
+                    core.hub.set_status(|status| status.cause = Some(error.to_string()));
+                }
                 channel.flights.fail_all(&Error::Lost(error.to_string()));
                 error
             }
@@ -164,10 +233,9 @@ impl Runner {
                     http.set_header(header::AUTHORIZATION, token);
                 }
                 let (channel, inbox) = Channel::new(Arc::clone(&core.hub), Some(http));
-                let (newest, legacy) = (self.newest, &mut self.legacy);
                 let error = tokio::select! {
                     () = write(&channel, inbox) => Error::Lost("nobody is left to write".to_owned()),
-                    error = attend(&core, &channel, newest, legacy) => error,
+                    error = self.attend(&channel) => error,
                     () = shutdown.cancelled() => Error::Lost("Trunkline is shutting down".to_owned()),
                 };
                 if let Some(http) = &channel.http
@@ -177,6 +245,33 @@ impl Runner {
                 }
                 error
             }
+        }
+    }
+
+    /// Opens a session and sees to it until it ends. Tells why it ended.
+    async fn attend(&mut self, channel: &Arc<Channel>) -> Error {
+        let limit = self.core.hub.config.connect_timeout();
+        let opened = tokio::time::timeout(limit, handshake::open(channel, self.newest, self.legacy)).await;
+        let session = match opened.unwrap_or(Err(Error::Timeout(limit))) {
+            Ok(session) => Arc::new(session),
+            Err(error) => {
+                // Perhaps the server has become a new one.
+                self.legacy = false;
+                return error;
+            }
+        };
+        self.legacy = !session.revision.is_modern();
+        let (open, opened) = oneshot::channel();
+        let serve = async {
+            let _ = tokio::time::timeout(STREAM, opened).await;
+            self.link.set(Some(Arc::clone(&session)));
+            if self.shared { refresh(&self.core, &session).await } else { std::future::pending().await }
+        };
+        tokio::select! {
+            error = serve => error,
+            error = listen::listen(&self.core, &session, self.shared, open) => error,
+            error = probe(&self.link, &session) => error,
+            () = self.link.broken.notified() => Error::NotSent("the session is of no use any more".to_owned()),
         }
     }
 }
@@ -223,7 +318,7 @@ pub(super) fn newest_revision(config: &Config) -> Result<Revision, Error> {
 }
 
 /// Writes notifications and answers as they come, each in a request of its own.
-async fn write(channel: &Arc<Channel>, mut inbox: mpsc::Receiver<Bytes>) {
+async fn write(channel: &Arc<Channel>, mut inbox: mpsc::Receiver<Post>) {
     let Some(http) = &channel.http else { return };
     let mut posts = FuturesUnordered::new();
     loop {
@@ -238,28 +333,6 @@ async fn write(channel: &Arc<Channel>, mut inbox: mpsc::Receiver<Bytes>) {
             }
             Some(()) = posts.next() => {}
         }
-    }
-}
-
-/// Opens a session and sees to it until it ends. Tells why it ended.
-async fn attend(core: &Arc<Core>, channel: &Arc<Channel>, newest: Revision, legacy: &mut bool) -> Error {
-    let limit = core.hub.config.connect_timeout();
-    let opened = tokio::time::timeout(limit, handshake::open(channel, newest, *legacy)).await;
-    let session = match opened.unwrap_or(Err(Error::Timeout(limit))) {
-        Ok(session) => Arc::new(session),
-        Err(error) => {
-            // Perhaps the server has become a new one.
-            *legacy = false;
-            return error;
-        }
-    };
-    *legacy = !session.revision.is_modern();
-    core.link.set(Some(Arc::clone(&session)));
-    tokio::select! {
-        error = refresh(core, &session) => error,
-        error = listen::listen(core, &session) => error,
-        error = probe(core, &session) => error,
-        () = core.link.broken.notified() => Error::NotSent("the session is of no use any more".to_owned()),
     }
 }
 
@@ -299,9 +372,9 @@ async fn refresh(core: &Arc<Core>, session: &Arc<Session>) -> Error {
 }
 
 /// Tests whether the server is still there when somebody has lost a connection to it.
-async fn probe(core: &Core, session: &Session) -> Error {
+async fn probe(link: &Link, session: &Session) -> Error {
     loop {
-        core.link.suspect.notified().await;
+        link.suspect.notified().await;
         let method = if session.revision.is_modern() { "server/discover" } else { "ping" };
         match tokio::time::timeout(PROBE, session.ask(method, "")).await {
             Ok(Err(error)) if error.breaks_connection() => return error,

@@ -16,6 +16,7 @@ use super::headers::{self, ParamHeader};
 use super::hub::Hub;
 use super::jsonrpc;
 use super::service::Core;
+use super::tasks;
 
 /// The longest tool name.
 const MAX_NAME: usize = 512;
@@ -133,6 +134,9 @@ impl Tool for McpTool {
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
             let core = self.core.upgrade().ok_or_else(|| Core::gone(&self.spec.service))?;
+            if let (Some(task), Some(resume)) = (tasks::resumed(call.resume.as_ref()), &call.resume) {
+                return core.resume_task(task, resume, context).await;
+            }
             let arguments: &[u8] = if call.arguments.is_object() { call.arguments.as_bytes() } else { b"{}" };
             let resume = call.resume.as_ref().map(super::service::resume_members).unwrap_or_default();
             let request = Request {

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_connectors::http_client::HttpClient;
-use trunkline_connectors::{mcp, openapi};
+use trunkline_connectors::{mcp, openapi, process};
 use trunkline_discovery::Registered;
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
@@ -108,7 +108,8 @@ impl Services {
             };
             return Ok((service, Box::pin(runner)));
         }
-        anyhow::bail!("not wired")
+        let config = config.process.as_ref().context("it needs mcp, openapi or process")?;
+        Ok((process::build(config.clone(), base, id)?, Box::pin(std::future::ready(()))))
     }
 }
 

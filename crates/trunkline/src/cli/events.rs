@@ -60,23 +60,27 @@ impl Events {
     pub(super) fn run(self) -> Result<(), Stop> {
         let client = self.server.client()?;
         block_on(async {
-            let mut from = match self.from {
-                // The newest page is not wanted before what comes from now on.
+            // Without a position, the newest page is not wanted before what comes from now on.
+            let from = match self.from {
                 None if self.follow => None,
                 from => Some(self.pages(&client, from).await?),
             };
-            while self.follow {
-                match self.stream(&client, &mut from).await {
-                    Ok(()) => {}
-                    // Once it has answered, a gateway that goes away is expected to come back.
-                    Err(Stop::Error(Error::Unreachable { .. } | Error::Answer { .. })) if from.is_some() => {}
-                    Err(stop) => return Err(stop),
-                }
-                say("the stream ended; asking again");
-                tokio::time::sleep(AGAIN).await;
-            }
-            Ok(())
+            if self.follow { self.follow(&client, from).await } else { Ok(()) }
         })
+    }
+
+    /// Prints what comes from a position on, until stopped or refused.
+    async fn follow(&self, client: &Client, mut from: Option<u64>) -> Result<(), Stop> {
+        loop {
+            match self.stream(client, &mut from).await {
+                Ok(()) => {}
+                // Once it has answered, a gateway that goes away is expected to come back.
+                Err(Stop::Error(Error::Unreachable { .. } | Error::Answer { .. })) if from.is_some() => {}
+                Err(stop) => return Err(stop),
+            }
+            say("the stream ended; asking again");
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Prints what is there, and returns the position after it.

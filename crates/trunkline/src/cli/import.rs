@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
+use trunkline_connectors::openapi::PreviewTool;
 
 use super::output::{Format, plain, print, print_data, say, short, table};
 use super::stop::Stop;
@@ -42,17 +43,9 @@ struct Proposal {
     /// The entry under `services`.
     entry: Value,
     /// Its tools, where they are known without starting it.
-    tools: Option<Vec<Tool>>,
+    tools: Option<Vec<PreviewTool>>,
     left_out: Vec<LeftOut>,
     remarks: Vec<String>,
-}
-
-/// A tool that a service will have.
-#[derive(Debug, Serialize)]
-struct Tool {
-    name: String,
-    operation: String,
-    description: String,
 }
 
 /// Something that is not taken over, and why.
@@ -79,7 +72,7 @@ struct Shown {
     /// The entry, with secrets hidden.
     service: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<Vec<Tool>>,
+    tools: Option<Vec<PreviewTool>>,
     left_out: Vec<LeftOut>,
     remarks: Vec<String>,
 }
@@ -92,8 +85,8 @@ impl Import {
         let (mut proposals, mut left_out) = match source::kind(&document) {
             Some(source::Kind::McpServers(servers)) => mcp_servers::proposals(servers),
             Some(source::Kind::OpenApi) => {
-                let proposal = openapi::proposal(&self.source, &document, self.name.as_deref(), &folder)?;
-                (vec![proposal], Vec::new())
+                let proposal = openapi::proposal(&self.source, self.name.as_deref(), &folder);
+                (vec![block_on(async { Ok(proposal.await?) })?], Vec::new())
             }
             None => {
                 let reason = "it has neither mcpServers nor openapi or swagger at its top".to_owned();
@@ -171,7 +164,7 @@ fn text(report: &Report) -> String {
         out.push_str(&plain(&format!("{} ({}): {tools}", service.name, kind.unwrap_or_default())));
         out.push('\n');
         if let Some(tools) = &service.tools {
-            let row = |tool: &Tool| {
+            let row = |tool: &PreviewTool| {
                 ["  ".to_owned() + &tool.name, tool.operation.clone(), short(&tool.description, 70)]
             };
             let rows: Vec<_> = tools.iter().map(row).collect();

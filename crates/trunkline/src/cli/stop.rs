@@ -111,7 +111,8 @@ impl Problem {
     fn report(&self) -> u8 {
         let retry = if self.retryable { " Retrying may help." } else { "" };
         let next = self.next.as_deref().map(|next| format!(" {next}")).unwrap_or_default();
-        let text = format!("error: {} ({}): {}{retry}{next}", self.title, self.code, self.detail);
+        let stop = if self.detail.ends_with(['.', '!', '?']) { "" } else { "." };
+        let text = format!("error: {} ({}): {}{stop}{retry}{next}", self.title, self.code, self.detail);
         say(&plain(&text));
         for error in self.errors.iter().flatten() {
             say(&format_args!("  {}", plain(&violation(error))));

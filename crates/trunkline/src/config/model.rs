@@ -39,7 +39,7 @@ pub struct Config {
     pub service_timeout_ms: Option<u64>,
     /// What is behind the gateway, by name.
     pub services: IndexMap<String, Service>,
-    /// Programs that are started and kept running before the services, by name.
+    /// Programs that are started before the services and end with the gateway, by name.
     pub children: IndexMap<String, Child>,
 }
 
@@ -189,7 +189,7 @@ impl Service {
     }
 }
 
-/// A program that is started and kept running before the services.
+/// A program that is started before the services and ends with the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Child {
