@@ -12,6 +12,8 @@
 mod body;
 mod client;
 mod config;
+#[cfg(test)]
+mod corpus;
 mod document;
 mod health;
 mod inputs;

@@ -193,10 +193,10 @@ fn body<'a>(
         }
         Kind::Form | Kind::Multipart => {
             fields = form_fields(document, media);
-            if kind == Kind::Multipart {
-                if let Some(node) = schema_node {
-                    with_files(document, lowering, node, &mut schema)?;
-                }
+            if kind == Kind::Multipart
+                && let Some(node) = schema_node
+            {
+                with_files(document, lowering, node, &mut schema)?;
             }
         }
     }

@@ -21,8 +21,11 @@ use super::security::{self, Requirement, Scheme};
 use super::server;
 use super::swagger2;
 
-/// The most schema nodes in all tools together: a bound on the memory that a document can take.
-const MAX_TOTAL: usize = 1_500_000;
+/// The most schema nodes in all tools together: a bound on the memory that a document can take, some 0.7 KB a node.
+const MAX_TOTAL: usize = 400_000;
+
+/// From this many schema nodes on, the schemas of answers are left out.
+const MAX_TOTAL_WITH_OUTPUT: usize = 150_000;
 
 /// The longest description of a tool, in bytes.
 const MAX_DESCRIPTION: usize = 8192;
@@ -206,7 +209,14 @@ impl<'a> Reader<'a> {
             _ => inputs::read(self.document, &mut lowering, item, node)?,
         };
         let (input, parameters, body) = self.input(&label, path, inputs, &mut lowering)?;
-        let output = output::schema(self.document, self.dialect, node);
+        let output = if self.total < MAX_TOTAL_WITH_OUTPUT {
+            output::schema(self.document, self.dialect, node)
+        } else {
+            self.warn(
+                "the document is large: the answers of its later operations are not described".to_owned(),
+            );
+            None
+        };
         self.total += lowering.nodes() + output.as_ref().map_or(0, |(_, nodes)| *nodes);
         let accept = HeaderValue::try_from(output::accept(self.document, self.dialect, node))
             .unwrap_or(HeaderValue::from_static("*/*"));

@@ -8,7 +8,7 @@ use super::reference::Node;
 use super::schema::{Dialect, Direction, Lowering, loosen};
 
 /// The largest schema of an answer that is kept, in nodes: a larger one costs a model more than it tells.
-const MAX_OUTPUT: usize = 600;
+const MAX_OUTPUT: usize = 250;
 
 /// The schema of an operation's answer.
 #[derive(Clone, Debug)]

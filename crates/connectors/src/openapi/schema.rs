@@ -359,7 +359,7 @@ pub(super) fn loosen(schema: &mut Value) {
     if let Some(values) =
         members.remove("enum").or_else(|| members.remove("const").map(|value| json!([value])))
     {
-        members.entry("examples").or_insert(values);
+        members.insert("examples".to_owned(), values);
     }
     if let Some(alternatives) = members.remove("oneOf") {
         members.entry("anyOf").or_insert(alternatives);
@@ -457,6 +457,9 @@ mod tests {
         let schema = lowered(Dialect::V31, &schema, schemas);
         assert_eq!(schema["$defs"]["Node"]["properties"]["next"], json!({"$ref": "#/$defs/Node"}));
         assert_eq!(schema["$defs"]["Loop"], json!({"$ref": "#/$defs/Loop"}));
+        // A reference that leads only to itself must not hang or crash whoever checks a value.
+        let schema = trunkline_model::Schema::new(schema);
+        assert!(schema.validate(&trunkline_model::Json::from(json!({"next": {"next": 1}}))).is_ok());
     }
 
     #[test]

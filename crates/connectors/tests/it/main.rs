@@ -1,5 +1,13 @@
 //! Tests of the connectors against real services and real commands.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops where something is wrong, and tells figures"
+)]
+
+mod openapi_bounds;
+mod openapi_calls;
 mod process;
 
 use std::sync::Arc;

@@ -74,6 +74,8 @@ fn yaml(text: &[u8], budget: &Budget) -> Result<Value, String> {
         budget: serde_saphyr::budget! {
             max_events: 8_000_000,
             max_nodes: 4_000_000,
+            max_recorded_anchor_events: 200_000,
+            max_recorded_anchor_bytes: 16 << 20,
             max_depth: MAX_DEPTH,
             max_documents: 1,
             simple_key_max_lookahead: 65_536,
@@ -90,6 +92,10 @@ fn yaml(text: &[u8], budget: &Budget) -> Result<Value, String> {
         Seed { budget, depth: 0 }.deserialize(reader)
     })
     .map_err(|error| {
+        use serde_saphyr::Error as E;
+        if matches!(error.without_snippet(), E::Budget { .. } | E::AliasReplayLimitExceeded { .. }) {
+            budget.exceeded.set(Some("it holds too many values, or too many copies of them by aliases"));
+        }
         let text = error.to_string();
         format!("as YAML: {}", text.lines().next().unwrap_or_default())
     })
