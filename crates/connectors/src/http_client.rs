@@ -13,6 +13,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::per_thread::PerThread;
+
 /// How long a TCP connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -23,9 +25,10 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Idle connections kept for one host.
 const IDLE_PER_HOST: usize = 64;
 
-/// An HTTP/1.1 client over TCP or TLS (roots of the web PKI). Cloning is cheap and shares the pool.
+/// An HTTP/1.1 client over TCP or TLS (roots of the web PKI). Cloning is cheap and shares
+/// the pools, of which each thread has one.
 #[derive(Clone, Debug)]
-pub struct HttpClient(Arc<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>);
+pub struct HttpClient(Arc<PerThread<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>>);
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -75,12 +78,14 @@ impl HttpClient {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(connector);
-        Ok(Self(Arc::new(client)))
+        let client = || {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(IDLE_PER_HOST)
+                .build(connector.clone())
+        };
+        Ok(Self(Arc::new(PerThread::new(client))))
     }
 
     /// Sends a request and reads its answer of at most `limit` bytes.
@@ -94,7 +99,7 @@ impl HttpClient {
         limit: usize,
     ) -> Result<Answer, HttpError> {
         let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| {
+            let response = self.0.here().request(request).await.map_err(|error| {
                 if error.is_connect() {
                     HttpError::Connect(chain(&error))
                 } else {

@@ -6,6 +6,7 @@ mod error;
 pub mod http_client;
 pub mod mcp;
 pub mod openapi;
+mod per_thread;
 pub mod process;
 mod tool_settings;
 

@@ -21,6 +21,7 @@ mod link;
 mod listen;
 mod lists;
 mod meta;
+mod old_sse;
 mod revision;
 mod service;
 mod sse;

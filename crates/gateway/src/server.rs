@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use trunkline_model::{Failure, Principal};
@@ -38,28 +40,59 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long open connections may go on after the shutdown began.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The most connections of one listener.
+/// The most connections at once.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// Serves the doors on a listener until `shutdown`.
-pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown: CancellationToken) {
+/// A thread of its own that serves connections: hand it to [`work`] there, and connections to it here.
+pub struct Worker {
+    connections: mpsc::UnboundedSender<Accepted>,
+    open: Arc<AtomicUsize>,
+}
+
+/// What a worker thread runs.
+pub struct Work {
+    connections: mpsc::UnboundedReceiver<Accepted>,
+    open: Arc<AtomicUsize>,
+}
+
+/// A connection on its way to a worker.
+struct Accepted {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    loopback: bool,
+}
+
+impl Worker {
+    /// A worker and what its thread runs.
+    #[must_use]
+    pub fn new() -> (Self, Work) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        (Self { connections: sender, open: open.clone() }, Work { connections: receiver, open })
+    }
+}
+
+/// Accepts connections until `shutdown`, each for the worker that has the fewest.
+///
+/// A connection stays with its worker. Each worker has an event loop of its own, so a call is served by one thread from
+/// its first byte to its last, and no other thread is woken for it.
+pub async fn accept(listener: TcpListener, workers: Arc<[Worker]>, shutdown: CancellationToken) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let door = Arc::new(Door { router: http::router(&gateway), gateway, loopback });
-    let room = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
-    let connections = tokio_util::task::TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         match accepted {
             Ok((stream, peer)) => {
-                let Ok(place) = room.clone().try_acquire_owned() else { continue };
-                let (door, shutdown) = (door.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    connection(door, stream, peer, shutdown).await;
-                    drop(place);
-                });
+                let total: usize = workers.iter().map(|worker| worker.open.load(Ordering::Relaxed)).sum();
+                let least = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
+                if let Some(worker) = least.filter(|_| total < MAX_CONNECTIONS) {
+                    worker.open.fetch_add(1, Ordering::Relaxed);
+                    // A worker that has ended is at its shutdown.
+                    let _ = worker.connections.send(Accepted { stream, peer, loopback });
+                }
             }
             Err(error) => {
                 // Out of file descriptors, most likely: others may close meanwhile.
@@ -68,6 +101,27 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown: Cance
             }
         }
     }
+}
+
+/// Serves the connections of one worker until `shutdown`.
+pub async fn work(gateway: Arc<Gateway>, mut work: Work, shutdown: CancellationToken) {
+    let door = Arc::new(Door { router: http::router(&gateway), gateway });
+    let connections = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = work.connections.recv() => accepted,
+        };
+        let Some(Accepted { stream, peer, loopback }) = accepted else { break };
+        let (door, shutdown, open) = (door.clone(), shutdown.clone(), work.open.clone());
+        connections.spawn(async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => connection(door, stream, peer, loopback, shutdown).await,
+                Err(error) => tracing::warn!(%error, "a connection could not be served"),
+            }
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
     connections.close();
     let _ = tokio::time::timeout(GRACE, connections.wait()).await;
 }
@@ -75,15 +129,20 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, shutdown: Cance
 struct Door {
     gateway: Arc<Gateway>,
     router: Router,
-    loopback: bool,
 }
 
-async fn connection(door: Arc<Door>, stream: TcpStream, peer: SocketAddr, shutdown: CancellationToken) {
+async fn connection(
+    door: Arc<Door>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    loopback: bool,
+    shutdown: CancellationToken,
+) {
     // Answers are small and awaited: they leave at once.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let door = door.clone();
-        async move { Ok::<_, Infallible>(answer(&door, request, peer).await) }
+        async move { Ok::<_, Infallible>(answer(&door, request, peer, loopback).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -102,15 +161,20 @@ async fn connection(door: Arc<Door>, stream: TcpStream, peer: SocketAddr, shutdo
     }
 }
 
-async fn answer(door: &Door, request: Request<Incoming>, peer: SocketAddr) -> Response<ReplyBody> {
+async fn answer(
+    door: &Door,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    loopback: bool,
+) -> Response<ReplyBody> {
     let gateway = &door.gateway;
     let path = request.uri().path();
     let open = matches!(path, "/healthz" | "/readyz");
-    let admitted = check_origin(&gateway.rules.load().config, request.headers(), door.loopback)
+    let admitted = check_origin(&gateway.rules.load().config, request.headers(), loopback)
         .map_err(Failure::from)
         .and_then(|()| match open {
             true => Ok(Arc::new(Principal::local())),
-            false => authenticate(gateway, request.headers(), door.loopback && peer.ip().is_loopback()),
+            false => authenticate(gateway, request.headers(), loopback && peer.ip().is_loopback()),
         });
     let principal = match admitted {
         Ok(principal) => principal,

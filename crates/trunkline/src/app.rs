@@ -5,6 +5,7 @@ mod children;
 mod reload;
 mod services;
 mod state;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_discovery::Catalog;
 use trunkline_event_log as event_log;
-use trunkline_gateway::{Gateway, Parts, Sources};
+use trunkline_gateway::{Gateway, Parts, Sources, server};
 use trunkline_policy::{Authenticator, Authorizer};
 use uuid::Uuid;
 
@@ -57,9 +58,9 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
     announce(&addresses)?;
     let _children = children::start(&loaded.config.children).await?;
     let mut app = App::build(&loaded, &loaded.config.data_dir).await?;
+    let workers = workers::start(&app.gateway, &app.shutdown)?;
     for listener in listeners {
-        let (gateway, shutdown) = (app.gateway.clone(), app.shutdown.clone());
-        app.tasks.spawn(trunkline_gateway::server::serve(gateway, listener, shutdown));
+        app.tasks.spawn(server::accept(listener, workers.handles.clone(), app.shutdown.clone()));
     }
     guide(&loaded, &addresses);
     let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
@@ -78,6 +79,8 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
             loaded = next => reload::apply(&mut app, &mut in_force, loaded).await,
         }
     }
+    app.shutdown.cancel();
+    workers.join().await;
     app.stop().await
 }
 

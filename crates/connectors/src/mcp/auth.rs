@@ -1,6 +1,8 @@
 //! OAuth 2.1 as MCP uses it, for servers behind HTTP. The protocol's steps (metadata, registration, PKCE, exchange,
 //! refresh, issuer checks) are rmcp's; this decides when they are taken, and asks a person where one is needed.
 
+mod loopback;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use trunkline_model::BoxFuture;
+
+use loopback::Loopback;
 
 use super::config::{Grant, OAuth};
 use super::error::Error;
@@ -203,8 +207,14 @@ impl Auth {
         challenge: &Challenge,
         tell: &impl Fn(&str),
     ) -> Result<(), AuthError> {
-        let Some(authorizer) = self.authorizer.get() else {
-            return Err(AuthError::AuthorizationFailed("nobody is there to follow a link".to_owned()));
+        let authorizer = match self.authorizer.get() {
+            Some(authorizer) => authorizer,
+            None => {
+                let loopback = Loopback::bind().map_err(|error| {
+                    AuthError::AuthorizationFailed(format!("nobody can come back from a link: {error}"))
+                })?;
+                self.authorizer.get_or_init(|| Arc::new(loopback))
+            }
         };
         let wider = WWWAuthenticateParams::parse(&challenge.header, &self.url);
         let session = match (steps.manager.take(), wider.is_insufficient_scope(), wider.scope) {

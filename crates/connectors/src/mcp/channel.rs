@@ -152,7 +152,7 @@ impl Channel {
                     }
                 }
             },
-            "notifications/message" => match context {
+            "notifications/message" => match context.cloned().or_else(|| self.flights.sole_caller()) {
                 Some(context) => context.client.log(params),
                 None => self.hub.observer.logged(&self.hub.id, params),
             },

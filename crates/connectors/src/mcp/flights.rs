@@ -64,6 +64,16 @@ impl Flights {
         }
     }
 
+    /// The one whose calls alone are under way: what comes without saying for whom is for them.
+    pub(super) fn sole_caller(&self) -> Option<CallContext> {
+        let flights = self.0.lock();
+        let mut calls = flights.values().filter_map(|flight| flight.context.as_ref());
+        let first = calls.next()?;
+        let same =
+            |call: &CallContext| call.principal == first.principal && call.conversation == first.conversation;
+        calls.all(same).then(|| first.clone())
+    }
+
     /// Whether a call is under way.
     pub(super) fn any_call(&self) -> bool {
         self.0.lock().values().any(|flight| flight.context.is_some())
@@ -142,7 +152,9 @@ mod tests {
         flights.add(3, None, Some(context("a", Some("x"))));
         flights.add(2, None, Some(context("a", Some("x"))));
         assert_eq!(flights.of_question().unwrap().0, 2);
+        assert!(flights.sole_caller().is_some());
         flights.add(4, None, Some(context("a", Some("y"))));
+        assert!(flights.sole_caller().is_none());
         assert_eq!(flights.of_question().err(), Some(Astray::Ambiguous));
         flights.remove(4);
         for _ in 1..MAX_QUESTIONS {

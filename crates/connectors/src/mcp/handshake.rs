@@ -14,7 +14,7 @@ use http::HeaderValue;
 use super::channel::Channel;
 use super::client::{Request, Session};
 use super::error::{Error, RpcError};
-use super::jsonrpc::{self, Reply};
+use super::jsonrpc::{self, HEADER_MISMATCH, Reply};
 use super::revision::{Facts, Greeting, Revision};
 use super::streamable::{PROTOCOL, SESSION};
 
@@ -25,7 +25,6 @@ const CHILD_SILENCE: Duration = Duration::from_secs(2);
 /// The same over HTTP, where an answer of some kind is to be expected, but perhaps a person has to authorize us first.
 const HTTP_SILENCE: Duration = Duration::from_secs(12);
 
-const HEADER_MISMATCH: i64 = -32_020;
 const MISSING_CAPABILITY: i64 = -32_021;
 const UNSUPPORTED_VERSION: i64 = -32_022;
 

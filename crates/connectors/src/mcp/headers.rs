@@ -28,10 +28,9 @@ pub(super) struct ParamHeader {
 /// A header's value: as it is where that is safe, otherwise in the base64 form.
 pub(super) fn header_value(text: &str) -> Option<HeaderValue> {
     let safe = text.bytes().all(|b| matches!(b, 0x20..=0x7e | b'\t'))
-        && !text.starts_with([' ', '\t'])
-        && !text.ends_with([' ', '\t'])
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
-    if safe {
+        && text.trim_matches([' ', '\t']).len() == text.len();
+    let looks_encoded = text.starts_with("=?base64?") && text.ends_with("?=");
+    if safe && !looks_encoded {
         HeaderValue::from_str(text).ok()
     } else {
         HeaderValue::from_str(&format!("=?base64?{}?=", STANDARD.encode(text))).ok()

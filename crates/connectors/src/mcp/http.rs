@@ -24,8 +24,9 @@ use tower::ServiceExt;
 use url::Url;
 
 use super::error::Error;
+use crate::per_thread::PerThread;
 
-/// The most connections that are kept while nobody uses them.
+/// The most connections that a thread keeps while nobody uses them.
 const MAX_IDLE: usize = 256;
 
 /// How long an unused connection is kept. Servers commonly close theirs after 60 to 75 s.
@@ -45,7 +46,7 @@ pub(super) struct Endpoint {
     target: Uri,
     host: HeaderValue,
     connect_timeout: Duration,
-    idle: Mutex<Vec<Connection>>,
+    idle: PerThread<Mutex<Vec<Connection>>>,
 }
 
 struct Connection {
@@ -96,7 +97,7 @@ impl Endpoint {
             target: Uri::from(target),
             host: HeaderValue::from_str(authority).map_err(|e| bad(e.to_string()))?,
             connect_timeout,
-            idle: Mutex::new(Vec::new()),
+            idle: PerThread::new(Mutex::default),
         })
     }
 
@@ -135,7 +136,7 @@ impl Endpoint {
 
     /// Forgets the kept connections: the server they lead to is gone.
     pub(super) fn forget_connections(&self) {
-        self.idle.lock().clear();
+        self.idle.all().for_each(|idle| idle.lock().clear());
     }
 
     async fn exchange(
@@ -173,7 +174,7 @@ impl Endpoint {
     fn checkout(&self) -> Option<Connection> {
         let mut aside = Vec::new();
         let found = loop {
-            let Some(mut connection) = self.idle.lock().pop() else { break None };
+            let Some(mut connection) = self.idle.here().lock().pop() else { break None };
             match connection.settle() {
                 Settled::Ready => break Some(connection),
                 Settled::Later if connection.since.elapsed() < TAIL => aside.push(connection),
@@ -181,13 +182,13 @@ impl Endpoint {
             }
         };
         if !aside.is_empty() {
-            self.idle.lock().append(&mut aside);
+            self.idle.here().lock().append(&mut aside);
         }
         found
     }
 
     fn keep(&self, connection: Connection) {
-        let mut idle = self.idle.lock();
+        let mut idle = self.idle.here().lock();
         let old = idle.first().is_some_and(|first| first.since.elapsed() > IDLE);
         if old || idle.len() >= MAX_IDLE {
             idle.remove(0);

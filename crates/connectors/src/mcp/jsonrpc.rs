@@ -23,6 +23,9 @@ const MAX_ERROR_TEXT: usize = 1_000;
 /// JSON-RPC's "method not found".
 pub(super) const METHOD_NOT_FOUND: i64 = -32_601;
 
+/// MCP's "headers and body disagree" (2026-07-28).
+pub(super) const HEADER_MISMATCH: i64 = -32_020;
+
 /// The outer members of a message, borrowed from its text.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {

@@ -24,7 +24,7 @@ use super::conversations::Conversations;
 use super::error::Error;
 use super::headers::header_value;
 use super::hub::Hub;
-use super::jsonrpc;
+use super::jsonrpc::{self, Reply};
 use super::link::Link;
 use super::supervise::{Remote, Runner};
 use super::tasks;
@@ -139,7 +139,13 @@ impl Core {
             let Some(session) = link.session().await else { return Err(self.unreachable()) };
             self.check_offered(request, &session)?;
             let error = match session.request(request, context).await {
-                Ok(reply) => return Ok((session, reply.into_result()?)),
+                Ok(reply) => {
+                    if matches!(&reply, Reply::Error(error) if error.code == jsonrpc::HEADER_MISMATCH) {
+                        // The tool wants other headers than it did: the next call will know.
+                        self.hub.changed.notify_one();
+                    }
+                    return Ok((session, reply.into_result()?));
+                }
                 Err(error) => error,
             };
             let again = match &error {

@@ -23,6 +23,7 @@ use super::conversations::{Begun, IDLE};
 use super::error::Error;
 use super::http::Endpoint;
 use super::link::Link;
+use super::old_sse::OldSse;
 use super::revision::Revision;
 use super::service::Core;
 use super::stdio::Process;
@@ -63,6 +64,7 @@ pub(super) enum Remote {
 
 /// A server behind HTTP.
 pub(super) struct HttpRemote {
+    url: Url,
     endpoint: Arc<Endpoint>,
     headers: HeaderMap,
 }
@@ -133,7 +135,8 @@ impl Runner {
         while running.join_next().await.is_some() {}
     }
 
-    /// With somebody who brings a person to an authorization page.
+    /// With somebody who brings a person to an authorization page. Without, the link is shown in the service's
+    /// status, and the way back leads to a listener on the loopback interface.
     #[must_use]
     pub fn with_authorizer(self, authorizer: Arc<dyn Authorizer>) -> Self {
         if let Some(auth) = &self.core.hub.auth {
@@ -226,26 +229,53 @@ impl Keeper {
                 error
             }
             Remote::Http(remote) => {
-                let endpoint = Arc::clone(&remote.endpoint);
-                endpoint.forget_connections();
-                let http = Streamable::new(endpoint, remote.headers.clone(), config.max_response_bytes);
-                if let Some(token) = core.hub.auth.as_ref().and_then(Auth::header) {
-                    http.set_header(header::AUTHORIZATION, token);
-                }
-                let (channel, inbox) = Channel::new(Arc::clone(&core.hub), Some(http));
-                let error = tokio::select! {
-                    () = write(&channel, inbox) => Error::Lost("nobody is left to write".to_owned()),
-                    error = self.attend(&channel) => error,
-                    () = shutdown.cancelled() => Error::Lost("Trunkline is shutting down".to_owned()),
-                };
-                if let Some(http) = &channel.http
-                    && !matches!(error, Error::NotSent(_) | Error::SessionExpired)
-                {
-                    let _ = tokio::time::timeout(GOODBYE, http.close()).await;
-                }
-                error
+                let error = self.live_streamable(remote, shutdown).await;
+                // What a server says that knows nothing but the transport of 2024-11-05.
+                let old = matches!(error, Error::Status { status: 400 | 404 | 405, .. });
+                if old { self.live_old(remote, shutdown).await.unwrap_or(error) } else { error }
             }
         }
+    }
+
+    /// One connection over Streamable HTTP.
+    async fn live_streamable(&mut self, remote: &HttpRemote, shutdown: &CancellationToken) -> Error {
+        let hub = Arc::clone(&self.core.hub);
+        let endpoint = Arc::clone(&remote.endpoint);
+        endpoint.forget_connections();
+        let http = Streamable::new(endpoint, remote.headers.clone(), hub.config.max_response_bytes);
+        if let Some(token) = hub.auth.as_ref().and_then(Auth::header) {
+            http.set_header(header::AUTHORIZATION, token);
+        }
+        let (channel, inbox) = Channel::new(hub, Some(http));
+        let error = tokio::select! {
+            () = write(&channel, inbox) => Error::Lost("nobody is left to write".to_owned()),
+            error = self.attend(&channel) => error,
+            () = shutdown.cancelled() => Error::Lost("Trunkline is shutting down".to_owned()),
+        };
+        if let Some(http) = &channel.http
+            && !matches!(error, Error::NotSent(_) | Error::SessionExpired)
+        {
+            let _ = tokio::time::timeout(GOODBYE, http.close()).await;
+        }
+        error
+    }
+
+    /// One connection over the transport of 2024-11-05; none where the server does not have it.
+    async fn live_old(&mut self, remote: &HttpRemote, shutdown: &CancellationToken) -> Option<Error> {
+        let hub = Arc::clone(&self.core.hub);
+        let (limit, patience) = (hub.config.max_response_bytes, hub.config.connect_timeout());
+        let open = OldSse::open(&remote.endpoint, &remote.url, &remote.headers, patience, limit);
+        let stream = open.await.ok()?;
+        let (channel, inbox) = Channel::new(hub, None);
+        self.legacy = true;
+        let error = tokio::select! {
+            error = stream.run(&channel, inbox) => error,
+            error = self.attend(&channel) => error,
+            () = shutdown.cancelled() => Error::Lost("Trunkline is shutting down".to_owned()),
+        };
+        self.link.set(None);
+        channel.flights.fail_all(&Error::Lost(error.to_string()));
+        Some(error)
     }
 
     /// Opens a session and sees to it until it ends. Tells why it ended.
@@ -297,7 +327,7 @@ impl HttpRemote {
                 .map_err(|_| Error::Config(format!("`headers`: {name:?} is no header name")))?;
             headers.insert(header, secret_value(value.expose(), name)?);
         }
-        Ok(Self { endpoint, headers })
+        Ok(Self { url: url.clone(), endpoint, headers })
     }
 }
 

@@ -265,3 +265,41 @@ async fn a_server_that_is_not_there_fails_calls_and_is_found_when_it_comes() {
     assert_eq!(simple(&*tool, json!({})).await.unwrap(), "well");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_the_oldest_revision_is_spoken_to_over_its_two_endpoints() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/sse", listener.local_addr().unwrap());
+    let (answers, _) = tokio::sync::broadcast::channel::<String>(16);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answers = answers.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                while let Some(heard) = hear(&mut stream).await {
+                    if heard.verb == "GET" {
+                        let mut listening = answers.subscribe();
+                        let head = Said::events("event: endpoint\ndata: /messages?session=1\n\n");
+                        stream.get_mut().write_all(head.text.as_bytes()).await.unwrap();
+                        while let Ok(answer) = listening.recv().await {
+                            let event = format!("event: message\r\ndata: {answer}\r\n\r\n");
+                            stream.get_mut().write_all(event.as_bytes()).await.unwrap();
+                        }
+                    }
+                    let known = heard.headers.starts_with("post /messages?session=1 ");
+                    let said = if known { Said::status("202 Accepted") } else { Said::status("405 No") };
+                    stream.get_mut().write_all(said.text.as_bytes()).await.unwrap();
+                    if known {
+                        let said = usual(&heard).unwrap_or_else(|| done(&heard, "well"));
+                        let (_, body) = said.text.split_once("\r\n\r\n").unwrap();
+                        let _ = answers.send(body.to_owned());
+                    }
+                }
+            });
+        }
+    });
+    let mut running = Running::start(config(url));
+    let tool = running.tool("t").await;
+    assert_eq!(simple(&*tool, json!({})).await.unwrap(), "well");
+    running.stop().await;
+}

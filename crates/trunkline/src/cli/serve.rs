@@ -62,7 +62,8 @@ impl Stdio {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    // Connections have threads of their own; what is left is little.
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 /// Begins to log, to standard error: standard output belongs to data and, under `stdio`, to the protocol.

@@ -55,8 +55,9 @@ fn commands_of(page: &str) -> BTreeSet<String> {
         .map(|text| text.trim().replace('\n', " "))
         .filter(|text| text.starts_with("trunkline "))
         .filter(|text| {
-            let placeholder =
-                |word: &str| word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || "[]<>".contains(c));
+            let placeholder = |word: &str| {
+                word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || "[]<>".contains(c))
+            };
             !text.contains('|') && !text.contains('…') && !text.split([' ', '[', '=']).any(placeholder)
         })
         .collect()
