@@ -1,6 +1,6 @@
 //! An OpenAPI document with every file it refers to: found, fetched, parsed, all within bounds.
 //!
-//! A document from a file may refer to files and URLs. A document from a URL may refer to URLs of its own origin only:
+//! A file may refer to files and URLs. What comes from a URL may refer to URLs of its own origin only:
 //! whoever serves it must not be able to make this process read local files or ask other hosts. No credentials are
 //! ever sent to fetch a document, and no redirect to another origin is followed.
 
@@ -86,9 +86,6 @@ impl Document {
                 return Err(too_large(location, format!("it is spread over more than {MAX_PARTS} files")));
             }
             let read = async {
-                if !first {
-                    allowed(location, &url)?;
-                }
                 let bytes = fetch(&url, bytes_left, max_bytes, deadline, http).await?;
                 bytes_left -= bytes.len();
                 parse_apart(url.clone(), bytes, values_left).await
@@ -97,7 +94,10 @@ impl Document {
                 Ok((root, left)) => {
                     values_left = left;
                     let part = document.parts.len();
-                    collect_references(&root, &url, false, &mut wanted);
+                    let mut references = Vec::new();
+                    collect_references(&root, &url, false, &mut references);
+                    wanted
+                        .extend(references.into_iter().filter(|reference| allowed(&url, reference).is_ok()));
                     document.index.insert(url.to_string(), Ok(part));
                     document.parts.push(Part { url, root });
                 }
@@ -170,6 +170,7 @@ impl Document {
     /// The file that `reference` means in file `from`.
     pub(super) fn part_of(&self, from: usize, reference: &str) -> Result<usize, String> {
         let url = self.parts[from].url.join(reference).map_err(|error| format!("{reference}: {error}"))?;
+        allowed(&self.parts[from].url, &url).map_err(|cause| format!("{url}: {cause}"))?;
         match self.index.get(url.as_str()) {
             Some(Ok(part)) => Ok(*part),
             Some(Err(cause)) => Err(cause.clone()),
@@ -178,16 +179,15 @@ impl Document {
     }
 }
 
-/// Whether a document at `top` may refer to `url`.
-fn allowed(top: &Url, url: &Url) -> Result<(), Error> {
-    let cause = match url.scheme() {
-        "file" if top.scheme() == "file" => return Ok(()),
-        "http" | "https" if top.scheme() == "file" || top.origin() == url.origin() => return Ok(()),
-        "http" | "https" => "a document from a URL may refer only to documents of its own origin",
-        "file" => "a document from a URL may not refer to files",
-        _ => "only files and http(s) URLs are read",
-    };
-    Err(Error::DocumentUnreadable { location: url.to_string(), cause: cause.to_owned() })
+/// Whether the file at `from` may refer to `url`.
+fn allowed(from: &Url, url: &Url) -> Result<(), &'static str> {
+    match url.scheme() {
+        "file" if from.scheme() == "file" => Ok(()),
+        "http" | "https" if from.scheme() == "file" || from.origin() == url.origin() => Ok(()),
+        "http" | "https" => Err("a document from a URL may refer only to documents of its own origin"),
+        "file" => Err("a document from a URL may not refer to files"),
+        _ => Err("only files and http(s) URLs are read"),
+    }
 }
 
 fn too_large(url: &Url, cause: String) -> Error {
@@ -321,5 +321,24 @@ fn collect_references(value: &Value, base: &Url, names: bool, found: &mut Vec<Ur
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_a_url_stays_within_its_origin() {
+        let fits =
+            |from: &str, to: &str| allowed(&Url::parse(from).unwrap(), &Url::parse(to).unwrap()).is_ok();
+        assert!(fits("file:///a/b.yaml", "file:///c.yaml"));
+        assert!(fits("file:///a/b.yaml", "https://h.example/c.yaml"));
+        assert!(fits("https://h.example/a.yaml", "https://h.example/b.yaml"));
+        assert!(!fits("https://h.example/a.yaml", "https://h.example:8443/b.yaml"));
+        assert!(!fits("https://h.example/a.yaml", "http://h.example/b.yaml"));
+        assert!(!fits("https://h.example/a.yaml", "http://169.254.169.254/latest"));
+        assert!(!fits("https://h.example/a.yaml", "file:///etc/passwd"));
+        assert!(!fits("file:///a/b.yaml", "ftp://h.example/c.yaml"));
     }
 }

@@ -160,7 +160,8 @@ impl Template {
         headers: &mut HeaderMap,
     ) -> Result<Bytes, Error> {
         let Some(body) = &self.body else { return Ok(Bytes::new()) };
-        match given.get(BODY) {
+        // `null` is as good as none, unless a body is required: then it is meant.
+        match given.get(BODY).filter(|value| body.required || value.get() != "null") {
             Some(value) => {
                 let (media_type, bytes) =
                     body.encode(buffer, value).map_err(|cause| argument(BODY, cause))?;

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use trunkline_connectors::http_client::HttpClient;
-use trunkline_connectors::openapi::{Config, OpenApi, build};
+use trunkline_connectors::openapi::{Config, Document, OpenApi, build, location};
 use trunkline_model::{
     EffectState, Fault, Json, Retry, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus,
 };
@@ -444,9 +444,34 @@ async fn a_document_from_a_url_can_not_send_credentials_elsewhere() {
             build(config(more), Path::new("/"), ServiceId::new("api"), observer, http).await.unwrap();
         tokio::spawn(runner);
         until(|| service.status().state == ServiceState::Up).await;
+        // What refers to files and other hosts is left out.
         assert_eq!(service.contents().tools.len(), 1);
         let headers = &echoed(&service, "echo", json!({})).await["headers"];
         assert_eq!(headers.get("x-key").and_then(Value::as_str), expected);
         assert_eq!(headers.get("x-own").is_some(), expected.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_document_is_fetched_through_redirects_of_its_own_origin_only() {
+    let api = document(json!({"/echo": {"get": {"operationId": "echo"}}}));
+    let router = |other: String| {
+        let api = api.clone();
+        Router::new()
+            .route("/api.json", get(move || async move { AxumJson(api) }))
+            .route("/near", get(|| async { Redirect::temporary("/api.json") }))
+            .route("/far", get(move || async move { Redirect::temporary(&format!("{other}/api.json")) }))
+            .route("/circle", get(|| async { Redirect::temporary("/circle") }))
+    };
+    let other = serve(router(String::new())).await;
+    let base = serve(router(other.clone())).await;
+    let http = HttpClient::new().unwrap();
+    let load = async |path: &str| {
+        let url = location(&format!("{base}{path}"), Path::new("/")).unwrap();
+        Document::load(&url, 10_000, &http).await.map_err(|error| error.to_string())
+    };
+    assert!(load("/near").await.is_ok());
+    assert!(load("/far").await.unwrap_err().contains(&other));
+    assert!(load("/circle").await.unwrap_err().contains("circle"));
+    assert!(load("/absent").await.unwrap_err().contains("404"));
 }

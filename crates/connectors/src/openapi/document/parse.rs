@@ -92,12 +92,13 @@ fn yaml(text: &[u8], budget: &Budget) -> Result<Value, String> {
         Seed { budget, depth: 0 }.deserialize(reader)
     })
     .map_err(|error| {
-        use serde_saphyr::Error as E;
-        if matches!(error.without_snippet(), E::Budget { .. } | E::AliasReplayLimitExceeded { .. }) {
-            budget.exceeded.set(Some("it holds too many values, or too many copies of them by aliases"));
-        }
         let text = error.to_string();
-        format!("as YAML: {}", text.lines().next().unwrap_or_default())
+        let text = text.lines().next().unwrap_or_default();
+        // The reader has several errors for its limits, some within others; their texts agree.
+        if ["budget breached", "limit exceeded"].iter().any(|limit| text.contains(limit)) {
+            budget.exceeded.set(Some("it nests too deep, or its aliases make too many copies"));
+        }
+        format!("as YAML: {text}")
     })
 }
 
