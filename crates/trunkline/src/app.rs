@@ -197,13 +197,16 @@ fn guide(loaded: &Loaded, addresses: &[SocketAddr]) {
     use std::io::Write as _;
     let Some(address) = addresses.first() else { return };
     let server = if address.port() == 7400 { String::new() } else { format!(" --server http://{address}") };
+    let me = own_command();
     let services: Vec<&str> = loaded.config.services.keys().map(String::as_str).collect();
     let text = format!(
         "\nMCP       http://{address}/mcp   (claude mcp add --transport http trunkline http://{address}/mcp)\n\
          HTTP      http://{address}/v1/tools, described by http://{address}/openapi.json\n\
          Services  {}\n\
          Data      {}\n\n\
-         Try       trunkline tools{server}\n          trunkline events --follow{server}\n",
+         Try       {me} tools{server}\n          \
+         {me} call TOOL --arg name=value{server}\n          \
+         {me} events --follow{server}\n",
         if services.is_empty() {
             "none yet: trunkline import .mcp.json".to_owned()
         } else {
@@ -213,6 +216,18 @@ fn guide(loaded: &Loaded, addresses: &[SocketAddr]) {
     );
     // Nobody reading is no error.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// How a person calls this program from here: by its name where `PATH` leads to it, else by its path.
+fn own_command() -> String {
+    let Ok(program) = std::env::current_exe() else { return "trunkline".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = std::env::split_paths(&path).any(|folder| folder.join("trunkline") == program);
+    if named {
+        return "trunkline".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    program.strip_prefix(here).unwrap_or(&program).display().to_string()
 }
 
 async fn stop_signal() {
