@@ -50,6 +50,8 @@ pub struct Exchange {
     /// The call's context.
     pub context: CallContext,
     future: BoxFuture<'static, Result<Outcome, Failure>>,
+    /// Where the call was parked before: nobody else goes on with it meanwhile.
+    place: Option<parking::Place>,
 }
 
 impl Exchange {
@@ -89,7 +91,7 @@ impl Exchange {
         } else {
             Box::pin(async move { runner.call(asked, given).await })
         };
-        Self { id: request.id, request, outbox, context, future }
+        Self { id: request.id, request, outbox, context, future, place: None }
     }
 
     /// What happens next. After [`Step::Done`] it must not be called again.

@@ -1,10 +1,10 @@
 //! What the doors share: the rules in force, the catalogue, the record, open questions and sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 use trunkline_discovery::Catalog;
 use trunkline_event_log::EventLog;
 use trunkline_model::CallId;
@@ -67,7 +67,7 @@ pub struct Gateway {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
     pub(crate) tasks: tokio_util::task::TaskTracker,
-    pub(crate) closing: AtomicBool,
+    pub(crate) closing: CancellationToken,
 }
 
 impl Gateway {
@@ -86,7 +86,7 @@ impl Gateway {
             sessions: Sessions::default(),
             hub: Hub::default(),
             tasks,
-            closing: AtomicBool::new(false),
+            closing: CancellationToken::new(),
         })
     }
 
@@ -117,10 +117,10 @@ impl Gateway {
         self.hub.changed(self.catalog.set_services(services));
     }
 
-    /// The process is about to end. Calls that wait for an answer are not recorded as cancelled from now on: the next
-    /// process goes on with them.
+    /// The process is about to end. Streams of changes end now, and so does the waiting for answers: the next process
+    /// goes on with those calls, so they are not recorded as cancelled.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.closing.cancel();
     }
 
     pub(crate) fn new_call(&self) -> CallId {

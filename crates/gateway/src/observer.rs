@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use trunkline_discovery::Changes;
-use trunkline_model::{Failure, Json, ServiceId, ServiceObserver, ServiceStatus};
+use trunkline_model::{Failure, Json, Operation, Principal, ServiceId, ServiceObserver, ServiceStatus};
 
 use crate::Gateway;
 use crate::error::Error;
@@ -75,12 +75,17 @@ impl Gateway {
         self.hub.changed(self.catalog.refresh());
     }
 
-    /// Subscribes to a resource for one client, or ends that. The service hears of the first and the last.
-    pub(crate) async fn want(&self, uri: &str, on: bool) -> Result<(), Failure> {
+    /// Subscribes to a resource for one client, which must be allowed to read it, or ends that. The service hears of
+    /// the first and the last.
+    pub(crate) async fn want(&self, principal: &Principal, uri: &str, on: bool) -> Result<(), Failure> {
         let readers = self.catalog.snapshot().readers_of(uri);
         let Some((service, own)) = readers.into_iter().next() else {
             return Err(Error::UnknownResource { uri: uri.to_owned() }.into());
         };
+        if on {
+            let rules = self.rules.load();
+            rules.authorizer.check(principal, service.id(), &own, Operation::ReadResource)?;
+        }
         let tell = {
             let mut wanted = self.hub.wanted.lock();
             let key = (service.id().clone(), own.clone());

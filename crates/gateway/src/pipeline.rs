@@ -3,7 +3,6 @@
 //! *authenticate → limit → resolve → authorize → plan → execute → shape → record*
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -66,7 +65,7 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.gateway.closing.load(Ordering::Acquire) {
+        if self.gateway.closing.is_cancelled() {
             return;
         }
         let (gateway, call, took) = (self.gateway.clone(), self.call.clone(), self.start.elapsed());
@@ -147,20 +146,43 @@ impl Gateway {
         context: &CallContext,
     ) -> Result<(Call, Target), Failure> {
         limit(&context.principal, request)?;
-        let target = self.resolve(request)?;
+        let mut target = self.resolve(rules, &context.principal, request)?;
         authorize(rules, &context.principal, &target, request.operation)?;
+        target.others.retain(|(service, own)| {
+            rules.authorizer.decide(&context.principal, service.id(), own, request.operation).allow
+        });
         let call = plan(request, &target)?;
         Ok((call, target))
     }
 
-    /// Finds what a name stands for.
-    fn resolve(&self, request: &Request) -> Result<Target, Failure> {
+    /// What the record calls a name: `service/own` where it stands for something.
+    pub(crate) fn label(&self, operation: Operation, name: &Arc<str>) -> Arc<str> {
+        let snapshot = self.catalog.snapshot();
+        let label = match operation {
+            Operation::CallTool => snapshot.tools.get(name).map(|entry| entry.target.clone()),
+            Operation::GetPrompt => snapshot.prompts.get(name).map(|entry| entry.target.clone()),
+            Operation::ReadResource | Operation::Complete => {
+                snapshot.resources.get(name).map(|entry| entry.target.clone())
+            }
+        };
+        label.unwrap_or_else(|| name.clone())
+    }
+
+    /// Finds what a name stands for. One that nothing has comes back with the nearest that the principal may use.
+    fn resolve(&self, rules: &Rules, principal: &Principal, request: &Request) -> Result<Target, Failure> {
         let snapshot = self.catalog.snapshot();
         let name = &*request.name;
         match request.operation {
             Operation::CallTool => {
                 let Some(entry) = snapshot.tools.get(name) else {
-                    let near = snapshot.near_tools(name);
+                    let mut near = snapshot.near_tools(name);
+                    near.retain(|name| {
+                        let spec = snapshot.tools.get(&**name).map(|entry| entry.tool.spec());
+                        spec.is_some_and(|spec| {
+                            let (service, own) = (&spec.service, &*spec.name);
+                            rules.authorizer.decide(principal, service, own, request.operation).allow
+                        })
+                    });
                     return Err(Error::UnknownTool { name: name.to_owned(), near }.into());
                 };
                 let spec = entry.tool.spec();

@@ -95,19 +95,20 @@ impl Recorder {
         self.log.record(id, event).await.map_err(|e| Error::Log(e.to_string()))
     }
 
-    /// Appends to the stream of a call and waits for the disk: questions and answers. Returns the stream's version.
+    /// Appends to the stream of a call and waits for the disk: questions and answers.
     pub(crate) async fn append(
         &self,
         call: Uuid,
-        expected: Expected,
         phase: Phase,
         target: Arc<str>,
+        door: &'static str,
         principal: Arc<Principal>,
         data: EventData,
-    ) -> trunkline_event_log::Result<u64> {
+    ) -> trunkline_event_log::Result<()> {
         let kind = Event::type_of(EventKind::ToolExecution, phase);
-        let event = self.bare(kind, target, data, call, principal, None);
-        Ok(self.log.append(call, expected, vec![event]).await?.version)
+        let mut event = self.bare(kind, target, data, call, principal, None);
+        event.source = door_source(door);
+        self.log.append(call, Expected::Any, vec![event]).await.map(|_| ())
     }
 
     /// Appends to a stream of the doors' own and waits for the disk. Returns the stream's version.

@@ -35,6 +35,10 @@ const GRACE: Duration = Duration::from_secs(10);
 struct App {
     gateway: Arc<Gateway>,
     services: Services,
+    /// Calls and the doors.
+    calls: TaskTracker,
+    doors: CancellationToken,
+    /// Everything that calls need.
     tasks: TaskTracker,
     shutdown: CancellationToken,
     writer: std::thread::JoinHandle<event_log::Result<()>>,
@@ -58,9 +62,9 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
     announce(&addresses)?;
     let _children = children::start(&loaded.config.children).await?;
     let mut app = App::build(&loaded, &loaded.config.data_dir).await?;
-    let workers = workers::start(&app.gateway, &app.shutdown)?;
+    let workers = workers::start(&app.gateway, &app.doors)?;
     for listener in listeners {
-        app.tasks.spawn(server::accept(listener, workers.handles.clone(), app.shutdown.clone()));
+        app.calls.spawn(server::accept(listener, workers.handles.clone(), app.doors.clone()));
     }
     guide(&loaded, &addresses);
     let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
@@ -79,7 +83,8 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
             loaded = next => reload::apply(&mut app, &mut in_force, loaded).await,
         }
     }
-    app.shutdown.cancel();
+    app.gateway.close();
+    app.doors.cancel();
     workers.join().await;
     app.stop().await
 }
@@ -97,7 +102,7 @@ pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
         app.gateway.clone(),
         tokio::io::stdin(),
         tokio::io::stdout(),
-        app.shutdown.clone(),
+        app.doors.clone(),
     );
     let served = tokio::select! {
         served = serving => served,
@@ -115,7 +120,7 @@ impl App {
         let sources = sources();
         let (log, writer) = log_config(config, folder).build(sources.now.clone())?;
         let writer = std::thread::Builder::new().name("event-log".to_owned()).spawn(move || writer.run())?;
-        let tasks = TaskTracker::new();
+        let (calls, tasks) = (TaskTracker::new(), TaskTracker::new());
         let gateway = Gateway::new(Parts {
             config: config.doors.clone(),
             catalog: Arc::new(Catalog::new()),
@@ -124,9 +129,9 @@ impl App {
             authorizer: Authorizer::new(&config.policy),
             sealer: state::sealer(folder)?,
             sources,
-            tasks: tasks.clone(),
+            tasks: calls.clone(),
         });
-        let shutdown = CancellationToken::new();
+        let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone())?;
         services.apply(config, &loaded.base).await?;
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
@@ -135,17 +140,23 @@ impl App {
                 sweeper.sweep();
             }
         });
-        Ok(Self { gateway, services, tasks, shutdown, writer, log })
+        Ok(Self { gateway, services, calls, doors, tasks, shutdown, writer, log })
     }
 
-    /// Stops: no new requests, running calls have a while, the record is written to its end.
+    /// Stops: no new requests, running calls have a while, then their services end, and the record is written to its
+    /// end.
     async fn stop(self) -> anyhow::Result<()> {
-        let Self { gateway, services, tasks, shutdown, writer, log } = self;
+        let Self { gateway, services, calls, doors, tasks, shutdown, writer, log } = self;
         gateway.close();
+        doors.cancel();
+        calls.close();
+        if tokio::time::timeout(GRACE, calls.wait()).await.is_err() {
+            tracing::warn!(left = calls.len(), "some calls did not end in time");
+        }
         shutdown.cancel();
         tasks.close();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
-            tracing::warn!(left = tasks.len(), "some calls did not end in time");
+            tracing::warn!(left = tasks.len(), "some services did not end in time");
         }
         drop((services, gateway));
         log.close();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use trunkline_event_log::{Expected, RecordedEvent};
+use trunkline_event_log::RecordedEvent;
 use trunkline_model::{
-    CallContext, CallId, Event, EventData, EventKind, Json, Operation, Phase, Principal, Question, Resume,
+    AskError, CallContext, CallId, Event, EventData, EventKind, Json, Operation, Phase, Principal, Question,
+    Resume,
 };
 
 use crate::Gateway;
@@ -24,7 +25,16 @@ pub(crate) struct Journal {
     gateway: Arc<Gateway>,
     origin: Origin,
     principal: Arc<Principal>,
+    door: &'static str,
     entries: Mutex<Entries>,
+}
+
+/// What becomes of a question.
+pub(super) enum Asked {
+    /// It is put to the caller under this number.
+    Open(u64),
+    /// An equal one had this answer where the call was made before.
+    Before(Result<Json, Json>),
 }
 
 #[derive(Default)]
@@ -111,7 +121,8 @@ impl Journal {
         door: Option<Json>,
     ) -> Self {
         let origin = Origin::of(request, context, door);
-        Self { gateway, origin, principal: context.principal.clone(), entries: Mutex::default() }
+        let principal = context.principal.clone();
+        Self { gateway, origin, principal, door: request.door, entries: Mutex::default() }
     }
 
     /// Reads the journal of a call that was under way when an earlier process ended. None where the call asked
@@ -119,12 +130,12 @@ impl Journal {
     pub(crate) async fn read(
         gateway: &Arc<Gateway>,
         call: CallId,
+        door: &'static str,
     ) -> trunkline_event_log::Result<Option<Self>> {
         let mut origin = None;
         let mut principal = None;
         let mut list: Vec<Entry> = Vec::new();
-        let page = gateway.log.read_stream(call, 1, 4 * MAX_QUESTIONS).await?;
-        for RecordedEvent { event, .. } in page.events {
+        for RecordedEvent { event, .. } in whole_stream(gateway, call).await? {
             if [Phase::Completed, Phase::Failed]
                 .map(|p| Event::type_of(EventKind::ToolExecution, p))
                 .contains(&&*event.kind)
@@ -150,7 +161,7 @@ impl Journal {
         let (Some(origin), Some(principal)) = (origin, principal) else { return Ok(None) };
         let replayed = vec![false; list.len()];
         let entries = Mutex::new(Entries { list, begun: true, replayed });
-        Ok(Some(Self { gateway: gateway.clone(), origin, principal, entries }))
+        Ok(Some(Self { gateway: gateway.clone(), origin, principal, door, entries }))
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -171,36 +182,20 @@ impl Journal {
         self.entries.lock().list.iter().filter(|entry| entry.answer.is_none()).cloned().collect()
     }
 
-    /// The answer that an equal question had, where this call was made before.
-    pub(super) fn known(&self, question: &Question) -> Option<Result<Json, Json>> {
-        let mut entries = self.entries.lock();
-        let Entries { list, replayed, .. } = &mut *entries;
-        for (used, entry) in replayed.iter_mut().zip(list.iter()) {
-            if *used || entry.question.method != question.method {
-                continue;
-            }
-            let Some(answer) = &entry.answer else { continue };
-            if entry.question.params.to_value() == question.params.to_value() {
-                *used = true;
-                return Some(answer.clone());
-            }
-        }
-        None
-    }
-
-    /// Puts a question into the log. Returns its number: the one that an equal, unanswered question had where this
-    /// call was made before.
-    pub(super) async fn asked(&self, question: &Question) -> trunkline_event_log::Result<u64> {
+    /// Puts a question into the log, unless an equal one is there from an earlier making of this call: then it has
+    /// that one's answer or, where there is none yet, its number.
+    pub(super) async fn asked(&self, question: &Question) -> Result<Asked, AskError> {
         let (number, origin) = {
             let mut entries = self.entries.lock();
             let Entries { list, replayed, begun } = &mut *entries;
             for (used, entry) in replayed.iter_mut().zip(list.iter()) {
-                let same = entry.question.method == question.method
-                    && entry.question.params.to_value() == question.params.to_value();
-                if !*used && entry.answer.is_none() && same {
+                if !*used && is_same(&entry.question, question) {
                     *used = true;
-                    return Ok(entry.number);
+                    return Ok(entry.answer.clone().map_or(Asked::Open(entry.number), Asked::Before));
                 }
+            }
+            if list.len() >= MAX_QUESTIONS {
+                return Err(AskError::Gone(format!("a call may ask {MAX_QUESTIONS} questions, and it has")));
             }
             let number = list.len() as u64 + 1;
             list.push(Entry { number, question: question.clone(), answer: None });
@@ -213,23 +208,24 @@ impl Journal {
             context: Json::from_serialize(&AskedContext { number, origin })
                 .unwrap_or_else(|_| Json::empty_object()),
         };
-        self.append(Phase::Asked, data).await?;
-        Ok(number)
+        let appended = self.append(Phase::Asked, data).await;
+        appended.map_err(|error| AskError::Gone(error.to_string()))?;
+        Ok(Asked::Open(number))
     }
 
-    /// Puts an answer into the log.
+    /// Puts an answer into the log. Returns whether it counts: it does not where the question has one already.
     pub(super) async fn answered(
         &self,
         number: u64,
         answer: &Result<Json, Json>,
-    ) -> trunkline_event_log::Result<()> {
+    ) -> trunkline_event_log::Result<bool> {
         let method = {
             let mut entries = self.entries.lock();
             let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) else {
-                return Ok(());
+                return Ok(false);
             };
             if entry.answer.is_some() {
-                return Ok(());
+                return Ok(false);
             }
             entry.answer = Some(answer.clone());
             entry.question.method.clone()
@@ -241,14 +237,40 @@ impl Journal {
             parameters: body.clone(),
             context: Json::from_serialize(&context).unwrap_or_else(|_| Json::empty_object()),
         };
-        self.append(Phase::Answered, data).await
+        self.append(Phase::Answered, data).await?;
+        Ok(true)
     }
 
     async fn append(&self, phase: Phase, data: EventData) -> trunkline_event_log::Result<()> {
-        let target = self.origin.name.clone();
+        let target = self.gateway.label(self.origin.operation, &self.origin.name);
         let principal = self.principal.clone();
         let call = self.origin.id.0;
-        self.gateway.recorder.append(call, Expected::Any, phase, target, principal, data).await?;
-        Ok(())
+        self.gateway.recorder.append(call, phase, target, self.door, principal, data).await
     }
+}
+
+/// Every event of a call. It asks at most [`MAX_QUESTIONS`] questions, so there are not many.
+async fn whole_stream(gateway: &Gateway, call: CallId) -> trunkline_event_log::Result<Vec<RecordedEvent>> {
+    let mut events = Vec::new();
+    let mut from = 1;
+    loop {
+        let page = gateway.log.read_stream(call, from, 4 * MAX_QUESTIONS).await?;
+        events.extend(page.events);
+        if page.end {
+            return Ok(events);
+        }
+        from = page.next;
+    }
+}
+
+/// Whether two questions ask the same. `_meta` is no part of a question: services number their messages there.
+fn is_same(a: &Question, b: &Question) -> bool {
+    let asked = |question: &Question| {
+        let mut params = question.params.to_value();
+        if let Some(members) = params.as_object_mut() {
+            members.shift_remove("_meta");
+        }
+        params
+    };
+    a.method == b.method && asked(a) == asked(b)
 }

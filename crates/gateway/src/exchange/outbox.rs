@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use trunkline_model::{AskError, BoxFuture, CallContext, Client, ClientFeatures, Json, Question};
 
+use super::journal::Asked;
 use super::{Journal, Step};
 use crate::Gateway;
 use crate::pipeline::Request;
@@ -49,6 +50,8 @@ pub struct Outbox {
 struct State {
     queue: VecDeque<Step>,
     open: BTreeMap<u64, Open>,
+    /// Answers that came before their questions: a call that is made again has not got there yet.
+    early: BTreeMap<u64, Result<Json, Json>>,
     waited: Duration,
     waiting_since: Option<Instant>,
 }
@@ -101,20 +104,27 @@ impl Outbox {
     /// Takes the answer to a question. It is in the record before the call goes on.
     ///
     /// # Errors
-    /// Where the answer can't be recorded, or was recorded before: the question then has its answer.
+    /// Where the answer can't be recorded. A second answer to a question is ignored.
     pub async fn answer(&self, number: u64, answer: Result<Json, Json>) -> trunkline_event_log::Result<()> {
-        self.journal.answered(number, &answer).await?;
-        let open = {
-            let mut state = self.state.lock();
-            let open = state.open.remove(&number);
-            state.pause();
-            open
-        };
-        if let Some(open) = open {
-            // The call may have ended meanwhile; then nobody waits for the answer.
-            let _ = open.reply.send(answer.map_err(AskError::Refused));
+        if !self.journal.answered(number, &answer).await? {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        match state.open.remove(&number) {
+            Some(open) => {
+                state.pause();
+                drop(state);
+                // The call may have ended meanwhile; then nobody waits for the answer.
+                let _ = open.reply.send(answer.map_err(AskError::Refused));
+            }
+            None => drop(state.early.insert(number, answer)),
         }
         Ok(())
+    }
+
+    /// Whether the call waits for an answer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.state.lock().open.is_empty()
     }
 
     /// Cancels the call: its future is dropped at the next step.
@@ -212,14 +222,16 @@ impl Client for Outbox {
             if !self.supports(&question) {
                 return Err(AskError::Unsupported(question.method));
             }
-            if let Some(answer) = self.journal.known(&question) {
-                return answer.map_err(AskError::Refused);
-            }
-            let number =
-                self.journal.asked(&question).await.map_err(|error| AskError::Gone(error.to_string()))?;
+            let number = match self.journal.asked(&question).await? {
+                Asked::Open(number) => number,
+                Asked::Before(answer) => return answer.map_err(AskError::Refused),
+            };
             let (reply, answer) = oneshot::channel();
             {
                 let mut state = self.state.lock();
+                if let Some(answer) = state.early.remove(&number) {
+                    return answer.map_err(AskError::Refused);
+                }
                 state.open.insert(number, Open { question: question.clone(), reply });
                 state.waiting_since.get_or_insert_with(Instant::now);
             }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use trunkline_model::{CallContext, CallId, Failure, Json, Outcome, Resume, ToolResult};
 
-use super::parking::Found;
+use super::parking::Place;
 use super::{Caller, Exchange, Journal, Step};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -60,7 +60,9 @@ pub(crate) async fn advance(gateway: &Arc<Gateway>, exchange: &mut Option<Exchan
             Ended::Yes(gateway.park(current))
         }
         Step::Done(outcome) => {
-            gateway.parking.leave(current.id);
+            if current.outbox.journal().len() > 0 {
+                gateway.parking.end(current.id);
+            }
             Ended::Yes(outcome.and_then(|outcome| gateway.ending(current, outcome)))
         }
         note => Ended::Note(note),
@@ -81,8 +83,8 @@ impl Gateway {
             Some(state) => Some(self.unseal(state, &request, &context)?),
             None => None,
         };
-        if let Some(call) = pending.as_ref().and_then(|pending| pending.call) {
-            return self.resume_parked(call, responses, caller).await;
+        if let Some(Pending { call: Some(call), round, .. }) = pending {
+            return self.resume_parked(call, round, responses, caller, request.door).await;
         }
         if responses.is_some() || pending.is_some() {
             request.resume = Some(Resume {
@@ -93,27 +95,27 @@ impl Gateway {
         Ok(Exchange::begin(self, request, context, caller))
     }
 
+    /// Goes on with a parked call. Answers count for the questions of the state's own round; where a later one has
+    /// been asked meanwhile, the caller missed our answer, and it is asked again.
     async fn resume_parked(
         self: &Arc<Self>,
         call: CallId,
+        round: usize,
         responses: Option<Json>,
         caller: Caller,
+        door: &'static str,
     ) -> Result<Exchange, Failure> {
-        let exchange = match self.parking.take(call) {
-            Found::Parked(exchange) => *exchange,
-            Found::Busy => return Err(Error::State("another request goes on with this call").into()),
-            Found::Nothing => match self.make_again(call, caller).await {
-                Ok(exchange) => exchange,
-                Err(failure) => {
-                    self.parking.leave(call);
-                    return Err(failure);
-                }
-            },
+        let (place, parked) = Place::take(self, call)?;
+        let mut exchange = match parked {
+            Some(exchange) => exchange,
+            None => self.make_again(call, caller, door).await?,
         };
+        exchange.place = Some(place);
+        let journal = exchange.outbox.journal();
+        let responses = responses.filter(|_| journal.len() == round);
         let responses: IndexMap<String, Json> =
             responses.and_then(|responses| responses.to().ok()).unwrap_or_default();
-        let open: Vec<u64> =
-            exchange.outbox.journal().unanswered().iter().map(|entry| entry.number).collect();
+        let open: Vec<u64> = journal.unanswered().iter().map(|entry| entry.number).collect();
         let mut missing = Vec::new();
         for number in open {
             match responses.get(&question_key(number)) {
@@ -129,10 +131,15 @@ impl Gateway {
     }
 
     /// Makes a call again that was parked when an earlier process ended.
-    async fn make_again(self: &Arc<Self>, call: CallId, caller: Caller) -> Result<Exchange, Failure> {
-        let journal = Journal::read(self, call).await.map_err(|error| Error::Log(error.to_string()))?;
+    async fn make_again(
+        self: &Arc<Self>,
+        call: CallId,
+        caller: Caller,
+        door: &'static str,
+    ) -> Result<Exchange, Failure> {
+        let journal = Journal::read(self, call, door).await.map_err(|error| Error::Log(error.to_string()))?;
         let journal = journal.ok_or(Error::State("the call has ended"))?;
-        Ok(Exchange::take_up(self, journal, caller, "mcp"))
+        Ok(Exchange::take_up(self, journal, caller, door))
     }
 
     /// A context for a call that begins now.

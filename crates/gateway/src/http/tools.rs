@@ -163,9 +163,14 @@ pub(crate) async fn call(
     match idempotency::begin(&gateway, &request, &principal).await? {
         idempotency::Begun::Before(response) => Ok(response),
         idempotency::Begun::Now(version) => {
-            let answer = run(&gateway, principal.clone(), name, &headers, body, Some(key)).await;
-            let answer = answer.unwrap_or_else(|problem| super::problem::response(&problem.0));
-            Ok(idempotency::end(&gateway, &request, version, principal, answer).await?)
+            // It runs to its end even where the caller goes away: the answer is there when the caller comes back.
+            let (runner, name, key) = (gateway.clone(), name.to_owned(), key.to_owned());
+            let running = gateway.tasks.spawn(async move {
+                let answer = run(&runner, principal.clone(), &name, &headers, body, Some(&key)).await;
+                let answer = answer.unwrap_or_else(|problem| super::problem::response(&problem.0));
+                idempotency::end(&runner, &request, version, principal, answer).await
+            });
+            Ok(running.await.map_err(|error| Error::Log(error.to_string()))??)
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trunkline_event_log::Expected;
@@ -70,7 +71,7 @@ pub(crate) async fn initialize(
     };
     gateway.recorder.session(&session, &peer.principal, Phase::Started, &opened).await?;
     let session = Arc::new(Session::new(session, peer.principal.clone(), features));
-    gateway.sessions.insert(session.clone(), gateway.rules.load().config.max_sessions);
+    let session = gateway.sessions.insert(session, gateway.rules.load().config.max_sessions);
     Ok((session, Answer::result(&id, result.to_string().as_bytes())))
 }
 
@@ -114,8 +115,7 @@ async fn restore_session(gateway: &Arc<Gateway>, id: &str) -> Result<Arc<Session
         roots: declared.roots,
     };
     let session = Arc::new(Session::new(id.to_owned(), opened.event.principal.clone(), features));
-    gateway.sessions.insert(session.clone(), rules.config.max_sessions);
-    Ok(session)
+    Ok(gateway.sessions.insert(session, rules.config.max_sessions))
 }
 
 /// How long after its beginning a session may be taken up again by another process.
@@ -127,7 +127,7 @@ pub(crate) async fn end_session(gateway: &Arc<Gateway>, session: &Session) -> Re
     session.cancel_all();
     for uri in session.unsubscribe_all() {
         // The service may be gone; then there is nothing to end.
-        let _ = gateway.want(&uri, false).await;
+        let _ = gateway.want(&session.principal, &uri, false).await;
     }
     gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
     Ok(())
@@ -190,7 +190,7 @@ async fn dispatch(
             let on = method == "resources/subscribe";
             let uri = params.uri.ok_or_else(|| Error::Params("params lack \"uri\"".to_owned()))?;
             if session.subscribe(&uri, on)
-                && let Err(failure) = gateway.want(&uri, on).await
+                && let Err(failure) = gateway.want(&session.principal, &uri, on).await
             {
                 session.subscribe(&uri, !on);
                 return Err(failure);
@@ -227,15 +227,20 @@ async fn call(
     let mut exchange = Exchange::begin(gateway, request, context, caller);
     let running = session.run(id.as_str(), exchange.outbox.clone());
     match exchange.next().await {
+        // A cancelled request has no answer.
+        Step::Done(Err(failure)) if failure.code == "TL1021" => {
+            Ok(Answer::Stream(futures_util::stream::empty().boxed()))
+        }
         Step::Done(outcome) => {
             let (body, status) = reply.end(outcome);
             Ok(Answer::Message { body, status })
         }
         first => {
-            let stream = session.open_stream(exchange.id);
+            let stream = session.open_stream(exchange.id, 0);
             let messages = stream.read(0);
-            let driven = drive(session.clone(), exchange, reply, stream, Some(first), running);
-            gateway.tasks.spawn(driven);
+            let driven =
+                Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
+            gateway.tasks.spawn(driven.run(exchange, Some(first)));
             Ok(Answer::Stream(messages))
         }
     }
@@ -267,45 +272,52 @@ fn caller(session: &Session, reply: &Reply) -> Caller {
     }
 }
 
-/// Drives a call to its end, whether or not its client listens: one that lost its connection may come back for the
-/// rest.
-async fn drive(
+/// A call that is driven to its end whether or not its client listens: one that lost its connection may come back for
+/// the rest.
+struct Driven {
+    gateway: Arc<Gateway>,
     session: Arc<Session>,
-    mut exchange: Exchange,
     reply: Reply,
     stream: Arc<CallStream>,
-    mut first: Option<Step>,
     running: Running,
-) {
-    loop {
-        let step = match first.take() {
-            Some(step) => step,
-            None => exchange.next().await,
-        };
-        match step {
-            Step::Progress(params) => {
-                if let Some(token) = &reply.progress_token {
-                    stream.push(progress_message(&params, token), false);
+}
+
+impl Driven {
+    async fn run(self, mut exchange: Exchange, mut first: Option<Step>) {
+        let closing = &self.gateway.closing;
+        loop {
+            if closing.is_cancelled() && exchange.outbox.is_waiting() {
+                // The next process goes on with it.
+                break self.stream.end();
+            }
+            let step = match first.take() {
+                Some(step) => step,
+                None => tokio::select! {
+                    biased;
+                    step = exchange.next() => step,
+                    () = closing.cancelled(), if !closing.is_cancelled() => continue,
+                },
+            };
+            match step {
+                Step::Progress(params) => {
+                    if let Some(token) = &self.reply.progress_token {
+                        self.stream.push(progress_message(&params, token), false);
+                    }
                 }
-            }
-            Step::Log(params) => stream.push(notification("notifications/message", &params), false),
-            Step::Question(number, question) => {
-                let id = question_id(exchange.id, number);
-                session.ask(id.clone(), exchange.outbox.clone(), number);
-                stream.push(question_message(&id, &question), false);
-            }
-            // A cancelled request has no answer.
-            Step::Done(Err(failure)) if failure.code == "TL1021" => {
-                stream.end();
-                break;
-            }
-            Step::Done(outcome) => {
-                stream.push(reply.end(outcome).0, true);
-                break;
+                Step::Log(params) => {
+                    self.stream.push(notification("notifications/message", &params), false);
+                }
+                Step::Question(number, question) => {
+                    let id = question_id(exchange.id, number);
+                    self.session.ask(id.clone(), exchange.outbox.clone(), number);
+                    self.stream.push(question_message(&id, &question), false);
+                }
+                Step::Done(Err(failure)) if failure.code == "TL1021" => break self.stream.end(),
+                Step::Done(outcome) => break self.stream.push(self.reply.end(outcome).0, true),
             }
         }
+        drop(self.running);
     }
-    drop(running);
 }
 
 /// The id of our request for a question. It tells which question it is, also to another process.
@@ -354,20 +366,25 @@ pub(crate) async fn resume_stream(
     if let Some(stream) = session.stream(call) {
         return Ok(Some(stream.read(number + 1)));
     }
-    if take_up(gateway, session, call).await?.is_none() {
-        return Ok(None);
-    }
-    Ok(session.stream(call).map(|stream| stream.read(0)))
+    take_up(gateway, session, call).await?;
+    Ok(session.stream(call).map(|stream| stream.read(number + 1)))
 }
 
 /// Makes a call again that was under way when an earlier process ended: its answered questions are answered from the
-/// log, the open ones are put to the client again.
+/// log, the open ones are put to the client again. None where there is no such call, or it has ended.
 async fn take_up(
     gateway: &Arc<Gateway>,
     session: &Arc<Session>,
     call: CallId,
 ) -> Result<Option<Arc<crate::exchange::Outbox>>, Failure> {
-    let journal = Journal::read(gateway, call).await.map_err(|error| Error::Log(error.to_string()))?;
+    let _alone = session.taking_up.lock().await;
+    if let Some(outbox) = session.under_way(call) {
+        return Ok(Some(outbox));
+    }
+    if session.stream(call).is_some() {
+        return Ok(None);
+    }
+    let journal = Journal::read(gateway, call, "mcp").await.map_err(|error| Error::Log(error.to_string()))?;
     let Some(journal) = journal else { return Ok(None) };
     let origin = journal.origin();
     let door: Option<Door> = origin.door.as_ref().and_then(|door| door.to().ok());
@@ -377,9 +394,13 @@ async fn take_up(
     let caller = caller(session, &reply);
     let exchange = Exchange::take_up(gateway, journal, caller, "mcp");
     let running = session.run(reply.id.as_str(), exchange.outbox.clone());
-    let stream = session.open_stream(call);
+    // Messages are numbered on from where no earlier process has come, so that a client which names the last one it
+    // saw gets all of these.
+    let first = u64::try_from((gateway.sources.now)().as_microsecond()).unwrap_or(0);
+    let stream = session.open_stream(call, first);
     let outbox = exchange.outbox.clone();
-    gateway.tasks.spawn(drive(session.clone(), exchange, reply, stream, None, running));
+    let driven = Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
+    gateway.tasks.spawn(driven.run(exchange, None));
     Ok(Some(outbox))
 }
 

@@ -10,10 +10,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use trunkline_model::{Failure, Json};
+use trunkline_model::{Failure, Json, Principal};
 
 use super::message::keys;
-use super::reply::{Frame, notification, with_members};
+use super::reply::{Frame, notification, result_message, with_members};
 use super::session::Session;
 use super::severity_of;
 use crate::observer::Notice;
@@ -39,27 +39,31 @@ struct Filter {
 /// Holds subscriptions to resources, and ends them when the listener goes.
 struct Subscribed {
     gateway: Arc<Gateway>,
+    principal: Arc<Principal>,
     uris: Vec<String>,
 }
 
 impl Drop for Subscribed {
     fn drop(&mut self) {
         let (gateway, uris) = (self.gateway.clone(), std::mem::take(&mut self.uris));
+        let principal = self.principal.clone();
         if uris.is_empty() {
             return;
         }
         self.gateway.tasks.spawn(async move {
             for uri in uris {
                 // The service may be gone; then there is nothing to end.
-                let _ = gateway.want(&uri, false).await;
+                let _ = gateway.want(&principal, &uri, false).await;
             }
         });
     }
 }
 
-/// The stream of `subscriptions/listen`: an acknowledgement, then what was asked for, each tagged with the request's id.
+/// The stream of `subscriptions/listen`: an acknowledgement, then what was asked for, each tagged with the request's
+/// id, and the result when the gateway ends.
 pub(super) fn modern(
     gateway: &Arc<Gateway>,
+    principal: &Arc<Principal>,
     id: &Json,
     filter: Option<&RawValue>,
 ) -> Result<BoxStream<'static, Frame>, Failure> {
@@ -79,11 +83,18 @@ pub(super) fn modern(
         &with_members(&accepted, &[("_meta", &tag)]),
     );
     let first = futures_util::stream::once(std::future::ready(Frame { id: None, data: acknowledged }));
-    let gateway = gateway.clone();
+    let closing = gateway.closing.clone();
+    let last = result_message(
+        id,
+        json!({ "resultType": "complete", "_meta": tag.to_value() }).to_string().as_bytes(),
+    );
+    let last = futures_util::stream::once(std::future::ready(Frame { id: None, data: last }));
+    let (gateway, principal) = (gateway.clone(), principal.clone());
     let rest = futures_util::stream::once(async move {
-        let mut subscribed = Subscribed { gateway: gateway.clone(), uris: Vec::new() };
+        let mut subscribed =
+            Subscribed { gateway: gateway.clone(), principal: principal.clone(), uris: Vec::new() };
         for uri in &filter.resource_subscriptions {
-            match gateway.want(uri, true).await {
+            match gateway.want(&principal, uri, true).await {
                 Ok(()) => subscribed.uris.push(uri.clone()),
                 Err(failure) => tracing::warn!(%uri, %failure, "a resource can't be subscribed to"),
             }
@@ -95,7 +106,7 @@ pub(super) fn modern(
         })
     })
     .flatten();
-    Ok(first.chain(rest).boxed())
+    Ok(first.chain(rest).take_until(closing.cancelled_owned()).chain(last).boxed())
 }
 
 fn modern_message(notice: &Notice, filter: &Filter) -> Option<(&'static str, Json)> {
@@ -125,6 +136,7 @@ pub(super) fn legacy(gateway: &Arc<Gateway>, session: &Arc<Session>) -> BoxStrea
         };
         Some(notification(method, &params))
     })
+    .take_until(gateway.closing.clone().cancelled_owned())
     .boxed()
 }
 

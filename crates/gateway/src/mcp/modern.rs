@@ -85,7 +85,9 @@ async fn dispatch(
     }
     match method {
         "server/discover" => Ok(Answer::result(id, gateway.discover_result().to_string().as_bytes())),
-        "subscriptions/listen" => Ok(Answer::Stream(listen::modern(gateway, id, params.notifications)?)),
+        "subscriptions/listen" => {
+            Ok(Answer::Stream(listen::modern(gateway, &peer.principal, id, params.notifications)?))
+        }
         "tools/call" | "prompts/get" | "resources/read" | "completion/complete" => {
             call(gateway, peer, body, message, &params, &meta, headers, id).await
         }

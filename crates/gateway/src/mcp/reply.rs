@@ -210,11 +210,13 @@ fn own_status(failure: &Failure, era: Era) -> u16 {
     }
 }
 
-/// A parse error has an id of its own: null.
-pub(crate) fn parse_error(failure: &Failure) -> Bytes {
+/// The answer to a text that is no message: a parse error where it is no JSON either. Its id is null.
+pub(crate) fn unreadable(text: &[u8], failure: &Failure) -> Bytes {
+    let json = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+    let code = if json { codes::INVALID_REQUEST } else { codes::PARSE };
     let error = json!({
         "jsonrpc": "2.0", "id": null,
-        "error": { "code": codes::PARSE, "message": failure.explain(), "data": failure },
+        "error": { "code": code, "message": failure.explain(), "data": failure },
     });
     Bytes::from(error.to_string())
 }

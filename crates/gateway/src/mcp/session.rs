@@ -39,16 +39,21 @@ impl Sessions {
         self.map.read().get(id).cloned()
     }
 
-    /// Adds a session. Where there are `max` already, the one that was idle longest goes.
-    pub(crate) fn insert(&self, session: Arc<Session>, max: usize) {
+    /// Adds a session, and returns the one that has its id: another request may have restored it meanwhile. Where
+    /// there are `max` already, the one that was idle longest goes.
+    pub(crate) fn insert(&self, session: Arc<Session>, max: usize) -> Arc<Session> {
         let mut map = self.map.write();
+        if let Some(there) = map.get(&session.id) {
+            return there.clone();
+        }
         if map.len() >= max.max(1) {
             let idle = map.values().filter(|s| !s.busy()).max_by_key(|s| s.idle()).map(|s| s.id.clone());
             if let Some(id) = idle {
                 map.remove(&id);
             }
         }
-        map.insert(session.id.clone(), session);
+        map.insert(session.id.clone(), session.clone());
+        session
     }
 
     pub(crate) fn remove(&self, id: &str) -> Option<Arc<Session>> {
@@ -75,6 +80,8 @@ pub(crate) struct Session {
     /// Questions that wait for the client's answer, by the id of our request.
     questions: Mutex<HashMap<String, (Arc<Outbox>, u64)>>,
     streams: Mutex<VecDeque<Arc<CallStream>>>,
+    /// Held while a call is taken up that an earlier process made: it is taken up once.
+    pub(crate) taking_up: tokio::sync::Mutex<()>,
 }
 
 impl Session {
@@ -90,6 +97,7 @@ impl Session {
             running: Mutex::default(),
             questions: Mutex::default(),
             streams: Mutex::default(),
+            taking_up: tokio::sync::Mutex::default(),
         }
     }
 
@@ -140,6 +148,11 @@ impl Session {
         Running { session: self.clone(), request_id: Box::from(request_id) }
     }
 
+    /// The way back to the client of a call that is under way.
+    pub(crate) fn under_way(&self, call: CallId) -> Option<Arc<Outbox>> {
+        self.running.lock().values().find(|outbox| outbox.journal().origin().id == call).cloned()
+    }
+
     /// Cancels the call of a request.
     pub(crate) fn cancel(&self, request_id: &str) {
         let outbox = self.running.lock().get(request_id).cloned();
@@ -166,9 +179,10 @@ impl Session {
         self.questions.lock().remove(id)
     }
 
-    /// A stream for the messages of a call. It is kept for a while, for a client that comes back.
-    pub(crate) fn open_stream(&self, call: CallId) -> Arc<CallStream> {
-        let stream = Arc::new(CallStream::new(call));
+    /// A stream for the messages of a call, numbered from `first`. It is kept for a while, for a client that comes
+    /// back.
+    pub(crate) fn open_stream(&self, call: CallId, first: u64) -> Arc<CallStream> {
+        let stream = Arc::new(CallStream::new(call, first));
         let mut streams = self.streams.lock();
         if streams.len() >= MAX_STREAMS {
             let ended = streams.iter().position(|stream| stream.ended()).unwrap_or(0);
@@ -211,8 +225,9 @@ struct Frames {
 }
 
 impl CallStream {
-    fn new(call: CallId) -> Self {
-        Self { call, frames: Mutex::default(), grown: watch::Sender::new(()) }
+    fn new(call: CallId, first: u64) -> Self {
+        let frames = Mutex::new(Frames { first, ..Frames::default() });
+        Self { call, frames, grown: watch::Sender::new(()) }
     }
 
     /// Adds a message; the last one ends the stream.
@@ -273,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_is_read_again_from_any_message() {
-        let stream = Arc::new(CallStream::new(CallId(uuid::Uuid::nil())));
+        let stream = Arc::new(CallStream::new(CallId(uuid::Uuid::nil()), 0));
         stream.push(Bytes::from_static(b"a"), false);
         let mut early = stream.read(0);
         assert_eq!(&early.next().await.unwrap().data[..], b"a");

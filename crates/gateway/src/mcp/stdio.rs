@@ -1,9 +1,11 @@
 //! The MCP door over standard input and output: one client, one message a line.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +14,7 @@ use trunkline_model::{Principal, TraceContext};
 use super::legacy;
 use super::message::{Message, Meta, Params};
 use super::modern::{self, Peer};
-use super::reply::{Answer, Era, parse_error};
+use super::reply::{Answer, Era};
 use super::session::Session;
 use super::{listen, reply};
 use crate::{Error, Gateway};
@@ -44,6 +46,7 @@ pub async fn serve(
         messages,
         session: None,
         running: Arc::new(tokio::sync::Semaphore::new(MAX_RUNNING)),
+        requests: Arc::default(),
     };
     let mut input = BufReader::new(input);
     let read = loop {
@@ -55,7 +58,7 @@ pub async fn serve(
             Ok(Some(Line::Message(line))) => client.take(line).await,
             Ok(Some(Line::TooLong)) => {
                 let failure = Error::TooLarge { limit }.into();
-                client.send(parse_error(&failure)).await;
+                client.send(reply::unreadable(b"", &failure)).await;
             }
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
@@ -130,6 +133,8 @@ struct Client {
     messages: mpsc::Sender<Bytes>,
     session: Option<Arc<Session>>,
     running: Arc<tokio::sync::Semaphore>,
+    /// Modern requests under way by the JSON text of their ids. They can be cancelled.
+    requests: Arc<Mutex<HashMap<Bytes, CancellationToken>>>,
 }
 
 impl Client {
@@ -142,8 +147,11 @@ impl Client {
     async fn take(&mut self, line: Bytes) {
         let message = match Message::parse(&line) {
             Ok(message) => message,
-            Err(error) => return self.send(parse_error(&error.into())).await,
+            Err(error) => return self.send(reply::unreadable(&line, &error.into())).await,
         };
+        if message.method.as_deref() == Some("notifications/cancelled") {
+            self.cancel_modern(&message);
+        }
         let meta =
             Params::parse(message.params).and_then(|params| Meta::parse(params.meta)).unwrap_or_default();
         if modern::is_modern(None, &message, &meta) {
@@ -182,16 +190,40 @@ impl Client {
     async fn answer(&self, line: Bytes, session: Option<Arc<Session>>) {
         let Ok(place) = self.running.clone().acquire_owned().await else { return };
         let (gateway, peer, messages) = (self.gateway.clone(), self.peer.clone(), self.messages.clone());
+        let Ok(message) = Message::parse(&line) else { return };
+        let id = message.id_in(&line).filter(|_| session.is_none()).map(|id| id.bytes());
+        let requests = self.requests.clone();
+        let cancelled = CancellationToken::new();
+        if let Some(id) = &id {
+            requests.lock().insert(id.clone(), cancelled.clone());
+        }
+        let line = line.clone();
         self.gateway.tasks.spawn(async move {
-            if let Ok(message) = Message::parse(&line) {
+            let answered = async {
+                let Ok(message) = Message::parse(&line) else { return };
                 let answer = match session {
                     Some(session) => legacy::handle(&gateway, &peer, &session, &line, &message).await,
                     None => modern::handle(&gateway, peer, &line, &message, None).await,
                 };
                 deliver(answer, &messages).await;
+            };
+            // What is dropped here is cancelled, and has no answer.
+            cancelled.run_until_cancelled(answered).await;
+            if let Some(id) = id {
+                requests.lock().remove(&id);
             }
             drop(place);
         });
+    }
+
+    /// Cancels a modern request.
+    fn cancel_modern(&self, message: &Message<'_>) {
+        let Ok(params) = Params::parse(message.params) else { return };
+        let cancelled =
+            params.request_id.and_then(|id| self.requests.lock().get(id.get().as_bytes()).cloned());
+        if let Some(cancelled) = cancelled {
+            cancelled.cancel();
+        }
     }
 
     /// Tells the client of changes, for as long as it is there.

@@ -13,7 +13,7 @@ use trunkline_model::{Failure, Principal};
 
 use super::message::{Message, Meta, Params, keys};
 use super::modern::Peer;
-use super::reply::{Answer, Era, Frame, parse_error};
+use super::reply::{self, Answer, Era, Frame};
 use super::{LEGACY, MODERN, legacy, listen, modern};
 use crate::server::{ReplyBody, read_body};
 use crate::{Error, Gateway};
@@ -70,7 +70,7 @@ async fn post(
     }
     let message = match Message::parse(&body) {
         Ok(message) => message,
-        Err(error) => return Ok(unreadable(error.into())),
+        Err(error) => return Ok(unreadable(&body, &error.into())),
     };
     let version = header(&head.headers, VERSION);
     if is_modern(version, &body, &message) {
@@ -137,11 +137,11 @@ async fn batch(
 ) -> Result<Response<ReplyBody>, Failure> {
     let messages: Vec<&serde_json::value::RawValue> = match serde_json::from_slice(body) {
         Ok(messages) => messages,
-        Err(error) => return Ok(unreadable(Error::Malformed(error.to_string()).into())),
+        Err(error) => return Ok(unreadable(body, &Error::Malformed(error.to_string()).into())),
     };
     if messages.is_empty() || messages.len() > MAX_BATCH {
         let detail = format!("a batch has 1 to {MAX_BATCH} messages");
-        return Ok(unreadable(Error::Malformed(detail).into()));
+        return Ok(unreadable(body, &Error::Malformed(detail).into()));
     }
     let session = session_of(gateway, headers, &peer.principal).await?;
     let mut answers: Vec<Bytes> = Vec::new();
@@ -149,7 +149,7 @@ async fn batch(
         let message = match Message::parse(text.get().as_bytes()) {
             Ok(message) => message,
             Err(error) => {
-                answers.push(parse_error(&error.into()));
+                answers.push(reply::unreadable(text.get().as_bytes(), &error.into()));
                 continue;
             }
         };
@@ -216,8 +216,8 @@ fn check_media_types(headers: &HeaderMap) -> Result<(), Error> {
     Err(Error::MediaType("answers are application/json or text/event-stream, and Accept has neither"))
 }
 
-fn unreadable(failure: Failure) -> Response<ReplyBody> {
-    encode(Answer::Message { body: parse_error(&failure), status: 400 })
+fn unreadable(text: &[u8], failure: &Failure) -> Response<ReplyBody> {
+    encode(Answer::Message { body: reply::unreadable(text, failure), status: 400 })
 }
 
 /// An answer as an HTTP response.
