@@ -110,6 +110,20 @@ pub fn load(
     assemble(document, Some(file), base, env, flags)
 }
 
+/// Reads a configuration from its text. Relative paths start at `base`.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(
+    text: &str,
+    format: Format,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    flags: &Flags,
+) -> Result<Loaded, Vec<Finding>> {
+    assemble(format.parse(text)?, None, base.to_path_buf(), env, flags)
+}
+
 /// Loads the configuration that `path` names; without a path that of the folder `here`, where there is one.
 ///
 /// # Errors
