@@ -65,12 +65,12 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.gateway.closing.is_cancelled() {
+        if self.gateway.is_closing() {
             return;
         }
         let (gateway, call, took) = (self.gateway.clone(), self.call.clone(), self.start.elapsed());
         let (context, subject) = (self.context.clone(), self.subject.clone());
-        self.gateway.tasks.spawn(async move {
+        self.gateway.spawn(async move {
             let outcome = Err(Error::Cancelled.into());
             if let Err(error) = gateway.recorder.ended(&call, &context, &subject, &outcome, took).await {
                 tracing::error!(call = %call.id, %error, "a cancelled call is not in the record");

@@ -130,6 +130,7 @@ impl App {
             sealer: state::sealer(folder)?,
             sources,
             tasks: calls.clone(),
+            runtime: tokio::runtime::Handle::current(),
         });
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone())?;

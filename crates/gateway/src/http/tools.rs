@@ -165,7 +165,7 @@ pub(crate) async fn call(
         idempotency::Begun::Now(version) => {
             // It runs to its end even where the caller goes away: the answer is there when the caller comes back.
             let (runner, name, key) = (gateway.clone(), name.to_owned(), key.to_owned());
-            let running = gateway.tasks.spawn(async move {
+            let running = gateway.spawn(async move {
                 let answer = run(&runner, principal.clone(), &name, &headers, body, Some(&key)).await;
                 let answer = answer.unwrap_or_else(|problem| super::problem::response(&problem.0));
                 idempotency::end(&runner, &request, version, principal, answer).await
