@@ -18,22 +18,14 @@ use super::lists::List;
 use super::message::{Message, Meta, Params, features};
 use super::modern::{Peer, context, request};
 use super::reply::{
-    Answer, Era, complete_result, error_message, failed_tool_result, notification, progress_message,
-    question_message, result_message, told_to_model,
+    Answer, Era, error_message, failed_tool_result, notification, progress_message, question_message,
+    result_message, told_to_model,
 };
 use super::session::{CallStream, Running, Session};
 use super::severity;
-use crate::exchange::{Caller, Exchange, Journal, Step};
+use crate::exchange::{Caller, Exchange, Journal, Step, WayBack};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
-
-/// What finds the way back to the client after a restart; kept with a call's first question.
-#[derive(Serialize, Deserialize)]
-struct Door {
-    session: String,
-    request_id: Json,
-    progress_token: Option<Json>,
-}
 
 /// A session as the log keeps it.
 #[derive(Serialize, Deserialize)]
@@ -123,10 +115,11 @@ const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Ends a session.
 pub(crate) async fn end_session(gateway: &Arc<Gateway>, session: &Session) -> Result<(), Failure> {
+    // Recorded first: a session that is not in memory is looked for in the log.
+    gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
     gateway.sessions.remove(&session.id);
     session.cancel_all();
     session.unsubscribe_all();
-    gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
     Ok(())
 }
 
@@ -252,18 +245,17 @@ fn operation_of(message: &Message<'_>) -> Operation {
 
 fn caller(session: &Session, reply: &Reply) -> Caller {
     let can_answer = session.features != ClientFeatures::default();
-    let door = Door {
-        session: session.id.clone(),
-        request_id: reply.id.clone(),
-        progress_token: reply.progress_token.clone(),
-    };
     Caller {
         features: session.features,
         wants_progress: reply.progress_token.is_some(),
         log_level: Some(session.log_level()),
         answers_live: true,
         // Only a client that can be asked anything is ever looked for again.
-        door_state: if can_answer { Json::from_serialize(&door).ok() } else { None },
+        way_back: can_answer.then(|| WayBack {
+            session: session.conversation.clone(),
+            request_id: reply.id.clone(),
+            progress_token: reply.progress_token.clone(),
+        }),
     }
 }
 
@@ -311,6 +303,7 @@ impl Driven {
                 Step::Done(outcome) => break self.stream.push(self.reply.end(outcome).0, true),
             }
         }
+        self.session.forget_questions(exchange.id);
         drop(self.running);
     }
 }
@@ -382,8 +375,8 @@ async fn take_up(
     let journal = Journal::read(gateway, call, "mcp").await.map_err(|error| Error::Log(error.to_string()))?;
     let Some(journal) = journal else { return Ok(None) };
     let origin = journal.origin();
-    let door: Option<Door> = origin.door.as_ref().and_then(|door| door.to().ok());
-    let Some(door) = door.filter(|door| door.session == session.id) else { return Ok(None) };
+    let door = origin.door.clone().filter(|door| *door.session == *session.id);
+    let Some(door) = door else { return Ok(None) };
     let reply =
         Reply { id: door.request_id, operation: origin.operation, progress_token: door.progress_token };
     let caller = caller(session, &reply);
@@ -403,10 +396,7 @@ impl Reply {
     /// The message that ends the request.
     fn end(&self, outcome: Result<Outcome, Failure>) -> (Bytes, u16) {
         match outcome {
-            Ok(Outcome::Complete(result)) => {
-                let result = complete_result(&result, self.operation, Era::Legacy, 0);
-                (result_message(&self.id, result.as_bytes()), 200)
-            }
+            Ok(Outcome::Complete(result)) => (result_message(&self.id, result.body.as_bytes()), 200),
             // A caller that answers live never sees this: its call is made again with the answers.
             Ok(Outcome::InputRequired(_)) => {
                 let failure = Error::State("the service asks for input again").into();

@@ -24,6 +24,9 @@ const MAX_STREAMS: usize = 64;
 /// The most messages of one call that are kept for a client that comes back.
 const MAX_FRAMES: usize = 1_024;
 
+/// The most bytes of one call's messages that are kept for a client that comes back. The newest is always kept.
+const MAX_BYTES: usize = 8 << 20;
+
 /// How severe a log message must be when the client has not said: `info`.
 const DEFAULT_LOG_LEVEL: u8 = 6;
 
@@ -185,6 +188,11 @@ impl Session {
         self.questions.lock().insert(id, (outbox, number));
     }
 
+    /// A call has ended: nobody waits for answers to its questions any more.
+    pub(crate) fn forget_questions(&self, call: CallId) {
+        self.questions.lock().retain(|_, (outbox, _)| outbox.journal().origin().id != call);
+    }
+
     /// The question that an answer is for.
     pub(crate) fn asked(&self, id: &str) -> Option<(Arc<Outbox>, u64)> {
         self.questions.lock().remove(id)
@@ -195,8 +203,9 @@ impl Session {
     pub(crate) fn open_stream(&self, call: CallId, first: u64) -> Arc<CallStream> {
         let stream = Arc::new(CallStream::new(call, first));
         let mut streams = self.streams.lock();
-        if streams.len() >= MAX_STREAMS {
-            let ended = streams.iter().position(|stream| stream.ended()).unwrap_or(0);
+        if streams.len() >= MAX_STREAMS
+            && let Some(ended) = streams.iter().position(|stream| stream.ended())
+        {
             streams.remove(ended);
         }
         streams.push_back(stream.clone());
@@ -231,6 +240,7 @@ pub(crate) struct CallStream {
 #[derive(Default)]
 struct Frames {
     first: u64,
+    bytes: usize,
     kept: VecDeque<Bytes>,
     ended: bool,
 }
@@ -245,9 +255,11 @@ impl CallStream {
     pub(crate) fn push(&self, data: Bytes, last: bool) {
         {
             let mut frames = self.frames.lock();
-            if frames.kept.len() >= MAX_FRAMES {
-                frames.kept.pop_front();
+            frames.bytes += data.len();
+            while frames.kept.len() >= MAX_FRAMES || frames.bytes > MAX_BYTES.max(data.len()) {
+                let Some(oldest) = frames.kept.pop_front() else { break };
                 frames.first += 1;
+                frames.bytes -= oldest.len();
             }
             frames.kept.push_back(data);
             frames.ended |= last;
