@@ -207,7 +207,7 @@ impl Gateway {
     fn settle_soon(self: &Arc<Self>, key: Key) -> oneshot::Receiver<Result<(), Failure>> {
         let (done, settled) = oneshot::channel();
         let gateway = self.clone();
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let outcome = gateway.settle(&key).await;
             if let Err(Err(failure)) = done.send(outcome) {
                 tracing::warn!(service = %key.0, uri = %key.1, %failure, "a resource can't be subscribed to");
@@ -275,7 +275,7 @@ impl ServiceObserver for Observer {
         }
         let (gateway, service, status) = (self.0.clone(), service.clone(), status.clone());
         tracing::info!(%service, state = ?status.state, cause = status.cause.as_deref(), "service status");
-        self.0.tasks.spawn(async move { gateway.recorder.service_changed(&service, &status).await });
+        self.0.spawn(async move { gateway.recorder.service_changed(&service, &status).await });
     }
 
     fn resource_updated(&self, service: &ServiceId, uri: &str) {

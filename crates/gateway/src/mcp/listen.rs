@@ -59,7 +59,7 @@ pub(super) fn modern(
         &with_members(&accepted, &[("_meta", &tag)]),
     );
     let first = futures_util::stream::once(std::future::ready(Frame { id: None, data: acknowledged }));
-    let closing = gateway.closing.clone();
+    let closing = gateway.closing().clone();
     let last = result_message(
         id,
         json!({ "resultType": "complete", "_meta": tag.to_value() }).to_string().as_bytes(),
@@ -105,7 +105,7 @@ fn modern_message(
 
 /// The stream of a legacy session outside any request.
 pub(super) fn legacy(gateway: &Arc<Gateway>, session: &Arc<Session>) -> BoxStream<'static, Frame> {
-    let (session, closing) = (session.clone(), gateway.closing.clone());
+    let (session, closing) = (session.clone(), gateway.closing().clone());
     let (notices, gateway) = (gateway.hub.listen(), gateway.clone());
     // The rules may have changed since the session began, so each notice is held against them.
     let message = move |notice: &Notice| {
