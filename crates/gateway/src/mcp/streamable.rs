@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use trunkline_model::{Failure, Principal};
 
-use super::message::{Message, Meta, Params, keys};
+use super::message::Message;
 use super::modern::Peer;
 use super::reply::{self, Answer, Era, Frame};
 use super::{LEGACY, MODERN, legacy, listen, modern};
@@ -73,20 +73,10 @@ async fn post(
         Err(error) => return Ok(unreadable(&body, &error.into())),
     };
     let version = header(&head.headers, VERSION);
-    if is_modern(version, &body, &message) {
+    if modern::is_modern(version, &body, &message) {
         return Ok(encode(modern::handle(gateway, peer, &body, &message, Some(&head.headers)).await));
     }
     legacy_post(gateway, &peer, &head.headers, &body, &message).await
-}
-
-/// Whether a message belongs to the modern era. Its `_meta` is only read where it can matter.
-fn is_modern(version: Option<&str>, body: &[u8], message: &Message<'_>) -> bool {
-    let meta = if memchr::memmem::find(body, keys::VERSION.as_bytes()).is_some() {
-        Params::parse(message.params).and_then(|params| Meta::parse(params.meta)).unwrap_or_default()
-    } else {
-        Meta::default()
-    };
-    modern::is_modern(version, message, &meta)
 }
 
 async fn legacy_post(
