@@ -119,10 +119,7 @@ pub(crate) async fn end_session(gateway: &Arc<Gateway>, session: &Session) -> Re
     gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
     gateway.sessions.remove(&session.id);
     session.cancel_all();
-    for uri in session.unsubscribe_all() {
-        // The service may be gone; then there is nothing to end.
-        let _ = gateway.want(&session.principal, &uri, false).await;
-    }
+    session.unsubscribe_all();
     Ok(())
 }
 
@@ -180,13 +177,11 @@ async fn dispatch(
             Ok(Answer::result(id, b"{}"))
         }
         "resources/subscribe" | "resources/unsubscribe" => {
-            let on = method == "resources/subscribe";
             let uri = params.uri.ok_or_else(|| Error::Params("params lack \"uri\"".to_owned()))?;
-            if session.subscribe(&uri, on)
-                && let Err(failure) = gateway.want(&session.principal, &uri, on).await
-            {
-                session.subscribe(&uri, !on);
-                return Err(failure);
+            if method == "resources/unsubscribe" {
+                session.unsubscribe(&uri);
+            } else if !session.subscribed(&uri) {
+                session.subscribe(&uri, gateway.subscribe(&uri, &session.principal).await?)?;
             }
             Ok(Answer::result(id, b"{}"))
         }
