@@ -134,7 +134,8 @@ impl App {
         });
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone())?;
-        services.apply(config, &loaded.base).await?;
+        let prepared = services.prepare(config, &loaded.base).await?;
+        services.put_in_place(prepared);
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
         tasks.spawn(async move {
             while ended.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
