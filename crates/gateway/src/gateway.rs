@@ -71,6 +71,8 @@ pub struct Gateway {
     pub(crate) tasks: tokio_util::task::TaskTracker,
     runtime: tokio::runtime::Handle,
     pub(crate) closing: CancellationToken,
+    /// Tells this process from earlier ones, in the record.
+    pub(crate) process: Uuid,
 }
 
 impl Gateway {
@@ -81,6 +83,7 @@ impl Gateway {
             parts;
         Arc::new(Self {
             recorder: Recorder::new(log.clone(), sources.clone()),
+            process: (sources.random_id)(),
             rules: ArcSwap::from_pointee(Rules { config, authenticator, authorizer }),
             catalog,
             log,
