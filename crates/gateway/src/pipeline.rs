@@ -15,6 +15,9 @@ use crate::gateway::Rules;
 use crate::record::Subject;
 use crate::{Error, Gateway};
 
+/// The most characters of an unknown name that are repeated.
+const MAX_ECHO: usize = 256;
+
 /// What a door has decoded of a request.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -49,23 +52,56 @@ pub struct Credentials<'a> {
 /// recorded, too.
 struct Running<'a> {
     gateway: &'a Arc<Gateway>,
-    call: &'a Call,
+    call: Call,
     context: &'a CallContext,
-    subject: &'a Subject,
+    subject: Subject,
     start: Instant,
+    ended: bool,
 }
 
 impl Running<'_> {
-    async fn ended(self, outcome: &Result<Outcome, Failure>) -> Result<(), Error> {
-        let this = std::mem::ManuallyDrop::new(self);
-        let took = this.start.elapsed();
-        this.gateway.recorder.ended(this.call, this.context, this.subject, outcome, took).await
+    async fn ended(mut self, outcome: &Result<Outcome, Failure>) -> Result<(), Error> {
+        self.ended = true;
+        if self.goes_on_later(outcome) {
+            return Ok(());
+        }
+        let took = self.start.elapsed();
+        self.gateway.recorder.ended(&self.call, self.context, &self.subject, outcome, took).await
+    }
+
+    /// Whether a call that has asked its caller was cut off because this process ends: the next one goes on with it.
+    /// An error that the service answered with is an end all the same.
+    fn goes_on_later(&self, outcome: &Result<Outcome, Failure>) -> bool {
+        let cut_off = matches!(outcome, Err(failure) if failure.rpc.is_none());
+        cut_off && self.gateway.is_closing() && self.context.client.waited() > Duration::ZERO
+    }
+
+    /// Runs the call to its end or its deadline. A resource that several services may have is read from the first that
+    /// has it; the call and its record name the one that was asked last.
+    async fn execute(&mut self, target: Target) -> Result<Outcome, Failure> {
+        if let Some(tool) = &target.tool {
+            let work = tool.execute(&self.call, self.context);
+            return within_deadline(&self.subject, self.context, work).await;
+        }
+        let work = target.service.request(&self.call, self.context);
+        let mut outcome = within_deadline(&self.subject, self.context, work).await;
+        for (service, own) in target.others {
+            if !matches!(&outcome, Err(failure) if failure.rpc.is_some()) {
+                break;
+            }
+            self.subject.target = label_of(&*service, &own);
+            self.call.service = service.id().clone();
+            self.call.name = own;
+            let work = service.request(&self.call, self.context);
+            outcome = within_deadline(&self.subject, self.context, work).await;
+        }
+        outcome
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.gateway.is_closing() {
+        if self.ended || self.gateway.is_closing() {
             return;
         }
         let (gateway, call, took) = (self.gateway.clone(), self.call.clone(), self.start.elapsed());
@@ -111,9 +147,9 @@ impl Gateway {
         let (call, target) = match self.admit(&rules, &request, &context) {
             Ok(admitted) => admitted,
             Err(failure) => {
-                let target = request.name.clone();
+                let target = capped(&request.name);
                 let method = request.operation.method();
-                self.recorder.refused(request.id.0, method, target, &context, &failure).await?;
+                self.recorder.refused(request.id.0, method, Arc::from(target), &context, &failure).await?;
                 return Err(failure);
             }
         };
@@ -126,15 +162,11 @@ impl Gateway {
         if !subject.read_only {
             self.recorder.started(&call, &context, &subject).await?;
         }
-        let running = Running {
-            gateway: self,
-            call: &call,
-            context: &context,
-            subject: &subject,
-            start: Instant::now(),
-        };
-        let outcome = execute(&target, call.clone(), &context).await.map(shape);
-        running.ended(&outcome).await.map_err(|error| unrecorded(error, subject.read_only))?;
+        let read_only = subject.read_only;
+        let start = Instant::now();
+        let mut running = Running { gateway: self, call, context: &context, subject, start, ended: false };
+        let outcome = running.execute(target).await.map(shape);
+        running.ended(&outcome).await.map_err(|error| unrecorded(error, read_only))?;
         outcome
     }
 
@@ -147,10 +179,7 @@ impl Gateway {
     ) -> Result<(Call, Target), Failure> {
         limit(&context.principal, request)?;
         let mut target = self.resolve(rules, &context.principal, request)?;
-        authorize(rules, &context.principal, &target, request.operation)?;
-        target.others.retain(|(service, own)| {
-            rules.authorizer.decide(&context.principal, service.id(), own, request.operation).allow
-        });
+        authorize(rules, &context.principal, &mut target, request.operation)?;
         let call = plan(request, &target)?;
         Ok((call, target))
     }
@@ -175,6 +204,7 @@ impl Gateway {
         match request.operation {
             Operation::CallTool => {
                 let Some(entry) = snapshot.tools.get(name) else {
+                    let name = capped(name);
                     let mut near = snapshot.near_tools(name);
                     near.retain(|name| {
                         let spec = snapshot.tools.get(&**name).map(|entry| entry.tool.spec());
@@ -205,6 +235,7 @@ impl Gateway {
 
 fn prompt_target(snapshot: &trunkline_discovery::Snapshot, name: &str) -> Result<Target, Failure> {
     let Some(entry) = snapshot.prompts.get(name) else {
+        let name = capped(name);
         let near = snapshot.near_prompts(name);
         return Err(Error::UnknownPrompt { name: name.to_owned(), near }.into());
     };
@@ -225,11 +256,21 @@ fn resource_target(snapshot: &trunkline_discovery::Snapshot, uri: &str) -> Resul
         None => snapshot.readers_of(uri),
     };
     if readers.is_empty() {
-        return Err(Error::UnknownResource { uri: uri.to_owned() }.into());
+        return Err(Error::UnknownResource { uri: capped(uri).to_owned() }.into());
     }
     let (service, own) = readers.remove(0);
-    let label = Arc::from(format!("{}/{own}", service.id()));
+    let label = label_of(&*service, &own);
     Ok(Target { service, tool: None, own, label, read_only: true, others: readers })
+}
+
+/// A binding as the record has it.
+fn label_of(service: &dyn Service, own: &str) -> Arc<str> {
+    Arc::from(format!("{}/{own}", service.id()))
+}
+
+/// As much of an unknown name as is repeated: in the answer, and in the record.
+fn capped(name: &str) -> &str {
+    name.char_indices().nth(MAX_ECHO).map_or(name, |(end, _)| &name[..end])
 }
 
 fn is_uri_ref(params: &Json) -> bool {
@@ -242,14 +283,24 @@ fn limit(_principal: &Principal, _request: &Request) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the principal may do this. Decided by the binding (service, own name), never by the advertised name.
+/// Whether the principal may do this. Decided by the binding (service, own name), never by the advertised name. Of
+/// several services that may have a resource, those are left that the principal may ask.
 fn authorize(
     rules: &Rules,
     principal: &Principal,
-    target: &Target,
+    target: &mut Target,
     operation: Operation,
 ) -> Result<(), Failure> {
-    Ok(rules.authorizer.check(principal, target.service.id(), &target.own, operation)?)
+    let authorizer = &rules.authorizer;
+    target.others.retain(|(service, own)| authorizer.decide(principal, service.id(), own, operation).allow);
+    if let Err(denied) = authorizer.check(principal, target.service.id(), &target.own, operation) {
+        if target.others.is_empty() {
+            return Err(denied.into());
+        }
+        (target.service, target.own) = target.others.remove(0);
+        target.label = label_of(&*target.service, &target.own);
+    }
+    Ok(())
 }
 
 /// Checks the arguments and makes the call.
@@ -277,25 +328,9 @@ fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
     })
 }
 
-/// Runs the call to its end or its deadline. Time spent waiting for the caller's answers does not count.
-async fn execute(target: &Target, mut call: Call, context: &CallContext) -> Result<Outcome, Failure> {
-    if let Some(tool) = &target.tool {
-        return within_deadline(target, context, tool.execute(&call, context)).await;
-    }
-    let mut outcome = within_deadline(target, context, target.service.request(&call, context)).await;
-    for (service, own) in &target.others {
-        if !matches!(&outcome, Err(failure) if failure.rpc.is_some()) {
-            break;
-        }
-        call.service = service.id().clone();
-        call.name = own.clone();
-        outcome = within_deadline(target, context, service.request(&call, context)).await;
-    }
-    outcome
-}
-
+/// Waits for an outcome until the deadline. Time spent waiting for the caller's answers does not count.
 async fn within_deadline(
-    target: &Target,
+    subject: &Subject,
     context: &CallContext,
     work: impl Future<Output = Result<Outcome, Failure>>,
 ) -> Result<Outcome, Failure> {
@@ -309,7 +344,7 @@ async fn within_deadline(
             () = &mut sleep => {
                 let deadline = Instant::from_std(context.deadline) + context.client.waited();
                 if deadline <= Instant::now() + Duration::from_millis(1) {
-                    let (target, read_only) = (target.label.to_string(), target.read_only);
+                    let (target, read_only) = (subject.target.to_string(), subject.read_only);
                     return Err(Error::Deadline { target, within: start.elapsed(), read_only }.into());
                 }
                 sleep.as_mut().reset(deadline);
