@@ -290,3 +290,183 @@ impl ServiceObserver for Observer {
         self.0.hub.tell(Notice::Log { service: service.clone(), params: params.clone() });
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::mpsc;
+    use trunkline_discovery::{Catalog, Names, Registered};
+    use trunkline_model::{BoxFuture, Call, CallContext, Contents, Item, Outcome};
+    use trunkline_policy::{Authenticator, Authorizer};
+
+    use super::*;
+    use crate::{Config, Parts, Sealer, Sources};
+
+    const URI: &str = "test://a";
+
+    /// A service with one resource. It tells what it is told.
+    struct Fake {
+        id: ServiceId,
+        told: mpsc::UnboundedSender<bool>,
+        /// It refuses subscriptions.
+        refuses: AtomicBool,
+        /// Each subscription and each end of one takes a permit.
+        pace: tokio::sync::Semaphore,
+    }
+
+    impl Fake {
+        fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<bool>) {
+            let (told, heard) = mpsc::unbounded_channel();
+            let pace = tokio::sync::Semaphore::new(1_000);
+            (Arc::new(Self { id: ServiceId::new("s"), told, refuses: AtomicBool::new(false), pace }), heard)
+        }
+    }
+
+    impl Service for Fake {
+        fn id(&self) -> &ServiceId {
+            &self.id
+        }
+
+        fn status(&self) -> ServiceStatus {
+            let protocol = "fake".to_owned();
+            ServiceStatus { state: ServiceState::Up, cause: None, restarts: 0, protocol, stderr: Vec::new() }
+        }
+
+        fn contents(&self) -> Arc<Contents> {
+            let raw = Json::parse(r#"{"uri":"test://a","name":"a"}"#).unwrap();
+            let resources = vec![Item { key: Arc::from(URI), raw }];
+            Arc::new(Contents { resources, ..Contents::default() })
+        }
+
+        fn request<'a>(&'a self, _: &'a Call, _: &'a CallContext) -> BoxFuture<'a, Result<Outcome, Failure>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn subscribe<'a>(&'a self, _: &'a str, on: bool) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(async move {
+                self.told.send(on).unwrap();
+                self.pace.acquire().await.unwrap().forget();
+                if on && self.refuses.load(Ordering::Relaxed) {
+                    return Err(Error::UnknownResource { uri: URI.to_owned() }.into());
+                }
+                Ok(())
+            })
+        }
+    }
+
+    /// A gateway without services, which lets everybody do what `policy` says.
+    pub(crate) fn gateway(policy: &trunkline_policy::authorize::Config) -> (Arc<Gateway>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = Sources {
+            now: Arc::new(jiff::Timestamp::now),
+            time_id: Arc::new(uuid::Uuid::now_v7),
+            random_id: Arc::new(uuid::Uuid::new_v4),
+        };
+        let config = trunkline_event_log::Config::new(folder.path().join("events.db"));
+        let (log, writer) = config.build(sources.now.clone()).unwrap();
+        std::thread::spawn(move || writer.run());
+        let gateway = Gateway::new(Parts {
+            config: Config::default(),
+            catalog: Arc::new(Catalog::new()),
+            log,
+            authenticator: Authenticator::new(&trunkline_policy::identity::Config::default()).unwrap(),
+            authorizer: Authorizer::new(policy),
+            sealer: Sealer::new(&[7; 32]).unwrap(),
+            sources,
+            tasks: tokio_util::task::TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        (gateway, folder)
+    }
+
+    fn put(gateway: &Gateway, service: Arc<Fake>) {
+        let registered = Registered { service, names: Names::Plain };
+        gateway.set_services([(ServiceId::new("s"), registered)].into_iter().collect());
+    }
+
+    #[tokio::test]
+    async fn a_service_hears_of_the_first_and_the_last() {
+        let (gateway, _folder) = gateway(&Default::default());
+        let (service, mut heard) = Fake::new();
+        put(&gateway, service);
+        let me = Principal::local();
+        let first = gateway.subscribe(URI, &me).await.unwrap();
+        let second = gateway.subscribe(URI, &me).await.unwrap();
+        drop(first);
+        drop(second);
+        assert_eq!((heard.recv().await, heard.recv().await), (Some(true), Some(false)));
+        let third = gateway.subscribe(URI, &me).await.unwrap();
+        assert_eq!(heard.recv().await, Some(true));
+        drop(third);
+        assert_eq!(heard.recv().await, Some(false));
+        gateway.tasks.close();
+        gateway.tasks.wait().await;
+        assert!(gateway.hub.wanted.lock().is_empty());
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_refused_subscription_leaves_nothing() {
+        let (gateway, _folder) = gateway(&Default::default());
+        let (service, mut heard) = Fake::new();
+        put(&gateway, service.clone());
+        service.refuses.store(true, Ordering::Relaxed);
+        assert!(gateway.subscribe(URI, &Principal::local()).await.is_err());
+        assert_eq!((heard.recv().await, heard.recv().await), (Some(true), Some(false)));
+        service.refuses.store(false, Ordering::Relaxed);
+        let _held = gateway.subscribe(URI, &Principal::local()).await.unwrap();
+        assert_eq!(heard.recv().await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_whose_client_does_not_wait_ends() {
+        let (gateway, _folder) = gateway(&Default::default());
+        let (service, mut heard) = Fake::new();
+        service.pace.forget_permits(1_000);
+        put(&gateway, service.clone());
+        let me = Principal::local();
+        let waiting = gateway.subscribe(URI, &me);
+        let told = async { heard.recv().await };
+        let told = futures_util::future::select(Box::pin(waiting), Box::pin(told)).await;
+        assert!(matches!(told, futures_util::future::Either::Right((Some(true), _))));
+        drop(told);
+        service.pace.add_permits(2);
+        assert_eq!(heard.recv().await, Some(false));
+        gateway.tasks.close();
+        gateway.tasks.wait().await;
+        assert!(gateway.hub.wanted.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_service_in_anothers_place_is_subscribed_to_again() {
+        let (gateway, _folder) = gateway(&Default::default());
+        let (old, mut heard_by_old) = Fake::new();
+        put(&gateway, old);
+        let held = gateway.subscribe(URI, &Principal::local()).await.unwrap();
+        assert_eq!(heard_by_old.recv().await, Some(true));
+        let (new, mut heard_by_new) = Fake::new();
+        put(&gateway, new.clone());
+        Observer(gateway.clone()).status_changed(new.id(), &new.status());
+        assert_eq!(heard_by_new.recv().await, Some(true));
+        drop(held);
+        assert_eq!(heard_by_new.recv().await, Some(false));
+        assert!(heard_by_old.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_may_not_subscribe() {
+        let policy = trunkline_policy::authorize::Config {
+            default: trunkline_policy::authorize::Effect::Deny,
+            rules: Vec::new(),
+        };
+        let (gateway, _folder) = gateway(&policy);
+        let (service, mut heard) = Fake::new();
+        put(&gateway, service.clone());
+        let me = Principal::local();
+        let failure = gateway.subscribe(URI, &me).await.err().unwrap();
+        assert!(failure.code.starts_with("TL2"), "{failure:?}");
+        assert!(!gateway.may_use(&me, service.id()));
+        assert!(heard.try_recv().is_err());
+    }
+}

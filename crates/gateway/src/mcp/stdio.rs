@@ -270,3 +270,52 @@ async fn deliver(answer: Answer, messages: &mpsc::Sender<Bytes>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::tests::gateway;
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_its_streams() {
+        let (gateway, _folder) = gateway(&Default::default());
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (input, output) = tokio::io::split(far);
+        let serving = tokio::spawn(serve(gateway.clone(), input, output, CancellationToken::new()));
+        let (read, mut write) = tokio::io::split(near);
+        let mut lines = BufReader::new(read).lines();
+        let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+        let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+        let listen = |id: u8| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"subscriptions/listen","params":{{"notifications":{{"toolsListChanged":true}},{meta}}}}}"#
+            )
+        };
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        let next = async |lines: &mut tokio::io::Lines<_>| lines.next_line().await.unwrap().unwrap();
+        for message in [hello.to_owned(), listen(2)] {
+            write.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+            next(&mut lines).await;
+        }
+        let text = format!("{cancel}\n{}\n", listen(3));
+        write.write_all(text.as_bytes()).await.unwrap();
+        assert!(next(&mut lines).await.contains("acknowledged"));
+        gateway.reconfigure(
+            crate::Config::default(),
+            trunkline_policy::Authenticator::new(&Default::default()).unwrap(),
+            trunkline_policy::Authorizer::new(&Default::default()),
+        );
+        // The session and the second listener are told; the first listener is not there any more.
+        let mut told = 0;
+        while told < 2 {
+            let line = next(&mut lines).await;
+            assert!(!line.contains(r#"/subscriptionId":2"#), "{line}");
+            told += usize::from(line.contains("tools/list_changed"));
+        }
+        write.shutdown().await.unwrap();
+        drop(lines);
+        serving.await.unwrap().unwrap();
+        gateway.tasks.close();
+        gateway.tasks.wait().await;
+    }
+}

@@ -268,3 +268,22 @@ fn sse(frames: BoxStream<'static, Frame>) -> BoxStream<'static, Bytes> {
     })
     .boxed()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_batch_asks_does_not_wait_for_its_end() {
+        let frame = |text: &'static str| Frame { id: None, data: Bytes::from_static(text.as_bytes()) };
+        let asks = futures_util::stream::once(std::future::ready(frame("question")));
+        let asks = asks.chain(futures_util::stream::pending()).boxed();
+        let waits = futures_util::stream::pending().boxed();
+        let Answer::Stream(stream) = together(vec![Bytes::from_static(b"answer")], vec![waits, asks]) else {
+            panic!("it is a stream");
+        };
+        let mut heard: Vec<_> = stream.take(2).map(|frame| frame.data).collect().await;
+        heard.sort();
+        assert_eq!(heard, ["answer", "question"]);
+    }
+}
