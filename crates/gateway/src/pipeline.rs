@@ -13,7 +13,7 @@ use trunkline_model::{
 
 use crate::gateway::Rules;
 use crate::record::Subject;
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, members};
 
 /// The most characters of an unknown name that are repeated.
 const MAX_ECHO: usize = 256;
@@ -306,8 +306,13 @@ fn authorize(
 /// Checks the arguments and makes the call.
 fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
     if let Some(tool) = &target.tool {
-        tool.validate_parameters(&request.arguments)
-            .map_err(|violations| Error::Arguments { name: request.name.to_string(), violations })?;
+        let unfit = |violations| Error::Arguments { name: request.name.to_string(), violations };
+        let repeated = members::repeated(&request.arguments);
+        let repeated = repeated.map_err(|error| Error::Params(format!("the arguments: {error}")))?;
+        if !repeated.is_empty() {
+            return Err(unfit(repeated).into());
+        }
+        tool.validate_parameters(&request.arguments).map_err(unfit)?;
     }
     let mut arguments = request.arguments.clone();
     if request.operation == Operation::Complete && *target.own != *request.name {
