@@ -209,7 +209,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn check_media_types(headers: &HeaderMap) -> Result<(), Error> {
     let json = |value: &str| {
-        value.trim_start().get(..16).is_some_and(|s| s.eq_ignore_ascii_case("application/json"))
+        let kind = value.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/json")
     };
     if !headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json) {
         return Err(Error::MediaType("the body must be application/json"));
