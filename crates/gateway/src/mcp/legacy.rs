@@ -228,7 +228,7 @@ async fn call(
             let messages = stream.read(0);
             let driven =
                 Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
-            gateway.tasks.spawn(driven.run(exchange, Some(first)));
+            gateway.spawn(driven.run(exchange, Some(first)));
             Ok(Answer::Stream(messages))
         }
     }
@@ -388,7 +388,7 @@ async fn take_up(
     let stream = session.open_stream(call, first);
     let outbox = exchange.outbox.clone();
     let driven = Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
-    gateway.tasks.spawn(driven.run(exchange, None));
+    gateway.spawn(driven.run(exchange, None));
     Ok(Some(outbox))
 }
 
