@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_model::{
-    Call, CallContext, CallId, EffectState, Failure, Json, Operation, Outcome, Principal, Resume, Service,
-    Tool,
+    Call, CallContext, CallId, EffectState, Failure, Fault, Json, Operation, Outcome, Principal, Resume,
+    Service, Tool,
 };
 
 use crate::gateway::Rules;
 use crate::record::Subject;
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, members};
 
 /// The most characters of an unknown name that are repeated.
 const MAX_ECHO: usize = 256;
@@ -134,7 +134,8 @@ impl Gateway {
     /// [`Failure`] where the caller must show a key and does not, or shows a wrong one.
     pub fn authenticate(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, Failure> {
         let rules = self.rules.load();
-        Ok(rules.authenticator.authenticate(credentials.loopback, credentials.key)?)
+        let principal = rules.authenticator.authenticate(credentials.loopback, credentials.key);
+        principal.map_err(|error| Failure::from(error).status(401))
     }
 
     /// The life of a call, from the moment a door has decoded it to the moment it can encode the answer.
@@ -295,7 +296,7 @@ fn authorize(
     target.others.retain(|(service, own)| authorizer.decide(principal, service.id(), own, operation).allow);
     if let Err(denied) = authorizer.check(principal, target.service.id(), &target.own, operation) {
         if target.others.is_empty() {
-            return Err(denied.into());
+            return Err(Failure::from(denied).status(403));
         }
         (target.service, target.own) = target.others.remove(0);
         target.label = label_of(&*target.service, &target.own);
@@ -306,8 +307,13 @@ fn authorize(
 /// Checks the arguments and makes the call.
 fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
     if let Some(tool) = &target.tool {
-        tool.validate_parameters(&request.arguments)
-            .map_err(|violations| Error::Arguments { name: request.name.to_string(), violations })?;
+        let unfit = |violations| Error::Arguments { name: request.name.to_string(), violations };
+        let repeated = members::repeated(&request.arguments);
+        let repeated = repeated.map_err(|error| Error::Params(format!("the arguments: {error}")))?;
+        if !repeated.is_empty() {
+            return Err(unfit(repeated).into());
+        }
+        tool.validate_parameters(&request.arguments).map_err(unfit)?;
     }
     let mut arguments = request.arguments.clone();
     if request.operation == Operation::Complete && *target.own != *request.name {
@@ -340,17 +346,26 @@ async fn within_deadline(
     loop {
         tokio::select! {
             biased;
-            outcome = &mut work => return outcome,
+            outcome = &mut work => return outcome.map_err(|failure| {
+                // What ran into the call's own deadline is told as that, whoever noticed it first.
+                let deadline = Instant::from_std(context.deadline) + context.client.waited();
+                let late = deadline <= Instant::now() && failure.fault == Fault::Service;
+                if late && failure.rpc.is_none() { overdue(subject, start) } else { failure }
+            }),
             () = &mut sleep => {
                 let deadline = Instant::from_std(context.deadline) + context.client.waited();
                 if deadline <= Instant::now() + Duration::from_millis(1) {
-                    let (target, read_only) = (subject.target.to_string(), subject.read_only);
-                    return Err(Error::Deadline { target, within: start.elapsed(), read_only }.into());
+                    return Err(overdue(subject, start));
                 }
                 sleep.as_mut().reset(deadline);
             }
         }
     }
+}
+
+fn overdue(subject: &Subject, start: Instant) -> Failure {
+    let (target, read_only) = (subject.target.to_string(), subject.read_only);
+    Error::Deadline { target, within: start.elapsed(), read_only }.into()
 }
 
 /// The call was made, but its outcome is not on disk: it is not answered as done.

@@ -13,7 +13,8 @@ use trunkline_model::{
 };
 use uuid::Uuid;
 
-use crate::{Error, Sources};
+use crate::pipeline::Request;
+use crate::{Error, Gateway, Sources};
 
 /// Writes the events of calls and services.
 pub(crate) struct Recorder {
@@ -109,6 +110,26 @@ impl Recorder {
         let mut event = self.bare(kind, target, data, call, principal, None);
         event.source = door_source(door);
         self.log.append(call, Expected::Any, vec![event]).await.map(|_| ())
+    }
+
+    /// A call has ended between two rounds of questions.
+    pub(crate) async fn gave_up(
+        &self,
+        gateway: &Gateway,
+        request: &Request,
+        context: &CallContext,
+        failure: &Failure,
+    ) -> Result<(), Error> {
+        let details = json!({ "outcome": "failed", "code": failure.code, "detail": failure.detail });
+        let data = EventData {
+            action: Cow::Borrowed(request.operation.method()),
+            parameters: Json::empty_object(),
+            context: Json::from(details),
+        };
+        let target = gateway.label(request.operation, &request.name);
+        let principal = context.principal.clone();
+        let appended = self.append(request.id.0, Phase::Failed, target, request.door, principal, data).await;
+        appended.map_err(|error| Error::Log(error.to_string()))
     }
 
     /// Appends to a stream of the doors' own and waits for the disk. Returns the stream's version.

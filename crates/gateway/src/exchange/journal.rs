@@ -11,6 +11,7 @@ use trunkline_model::{
     Resume,
 };
 
+use super::WayBack;
 use crate::Gateway;
 use crate::pipeline::Request;
 
@@ -52,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
     pub(crate) question: Question,
     pub(crate) answer: Option<Result<Json, Json>>,
+    /// An answer is on its way to the log.
+    answering: bool,
 }
 
 /// What is needed to make the call again.
@@ -65,8 +68,8 @@ pub(crate) struct Origin {
     pub(crate) responses: Option<Json>,
     pub(crate) state: Option<String>,
     pub(crate) conversation: Option<Arc<str>>,
-    /// What the door needs to find the way back to the caller.
-    pub(crate) door: Option<Json>,
+    /// The way back to the caller.
+    pub(crate) door: Option<WayBack>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +86,7 @@ struct AnsweredContext {
 }
 
 impl Origin {
-    fn of(request: &Request, context: &CallContext, door: Option<Json>) -> Self {
+    fn of(request: &Request, context: &CallContext, door: Option<WayBack>) -> Self {
         let resume = request.resume.as_ref();
         Self {
             id: request.id,
@@ -118,7 +121,7 @@ impl Journal {
         gateway: Arc<Gateway>,
         request: &Request,
         context: &CallContext,
-        door: Option<Json>,
+        door: Option<WayBack>,
     ) -> Self {
         let origin = Origin::of(request, context, door);
         let principal = context.principal.clone();
@@ -148,7 +151,7 @@ impl Journal {
                 principal.get_or_insert(event.principal);
                 let question =
                     Question { method: event.data.action.into_owned(), params: event.data.parameters };
-                list.push(Entry { number: context.number, question, answer: None });
+                list.push(Entry { number: context.number, question, answer: None, answering: false });
             } else if event.kind == Event::type_of(EventKind::ToolExecution, Phase::Answered) {
                 let Ok(context) = event.data.context.to::<AnsweredContext>() else { continue };
                 let answer =
@@ -198,8 +201,8 @@ impl Journal {
                 return Err(AskError::Gone(format!("a call may ask {MAX_QUESTIONS} questions, and it has")));
             }
             let number = list.len() as u64 + 1;
-            list.push(Entry { number, question: question.clone(), answer: None });
-            let origin = (!std::mem::replace(begun, true)).then(|| self.origin.clone());
+            list.push(Entry { number, question: question.clone(), answer: None, answering: false });
+            let origin = (!*begun).then(|| self.origin.clone());
             (number, origin)
         };
         let data = EventData {
@@ -210,6 +213,7 @@ impl Journal {
         };
         let appended = self.append(Phase::Asked, data).await;
         appended.map_err(|error| AskError::Gone(error.to_string()))?;
+        self.entries.lock().begun = true;
         Ok(Asked::Open(number))
     }
 
@@ -224,10 +228,10 @@ impl Journal {
             let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) else {
                 return Ok(false);
             };
-            if entry.answer.is_some() {
+            if entry.answer.is_some() || entry.answering {
                 return Ok(false);
             }
-            entry.answer = Some(answer.clone());
+            entry.answering = true;
             entry.question.method.clone()
         };
         let (Ok(body) | Err(body)) = answer;
@@ -237,8 +241,15 @@ impl Journal {
             parameters: body.clone(),
             context: Json::from_serialize(&context).unwrap_or_else(|_| Json::empty_object()),
         };
-        self.append(Phase::Answered, data).await?;
-        Ok(true)
+        let appended = self.append(Phase::Answered, data).await;
+        let mut entries = self.entries.lock();
+        if let Some(entry) = entries.list.iter_mut().find(|entry| entry.number == number) {
+            entry.answering = false;
+            if appended.is_ok() {
+                entry.answer = Some(answer.clone());
+            }
+        }
+        appended.map(|()| true)
     }
 
     async fn append(&self, phase: Phase, data: EventData) -> trunkline_event_log::Result<()> {

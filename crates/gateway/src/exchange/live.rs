@@ -8,8 +8,8 @@ use trunkline_model::{
     AskError, CallContext, EffectState, Failure, InputRequired, Json, Outcome, Question, Resume,
 };
 
-use crate::Gateway;
 use crate::pipeline::Request;
+use crate::{Error, Gateway};
 
 /// The most rounds of questions that one call may take.
 const MAX_ROUNDS: usize = 32;
@@ -22,17 +22,56 @@ pub(super) async fn call(
 ) -> Result<Outcome, Failure> {
     for _ in 0..MAX_ROUNDS {
         match gateway.call(request.clone(), context.clone()).await? {
-            Outcome::InputRequired(input) => request.resume = Some(answers(&context, input).await?),
+            Outcome::InputRequired(input) => {
+                let between = Between { gateway, request: &request, context: &context };
+                let answered = answers(&context, input).await;
+                let resume = between.ended(answered).await?;
+                request.resume = Some(resume);
+            }
             complete @ Outcome::Complete(_) => return Ok(complete),
         }
     }
-    Err(Failure::service(
+    let failure = Failure::service(
         "TL1024",
         "Too many rounds of questions",
         format!("the service asked for input {MAX_ROUNDS} times without an answer to the call"),
         EffectState::Unknown,
         "Tell the operator of the service.",
-    ))
+    );
+    Between { gateway, request: &request, context: &context }.ended(Err(failure)).await
+}
+
+/// A call between two rounds: the service has ended the first, and the next has not begun. Where the call ends here,
+/// that is recorded.
+struct Between<'a> {
+    gateway: &'a Arc<Gateway>,
+    request: &'a Request,
+    context: &'a CallContext,
+}
+
+impl Between<'_> {
+    async fn ended<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        let this = std::mem::ManuallyDrop::new(self);
+        if let Err(failure) = &outcome {
+            this.gateway.recorder.gave_up(this.gateway, this.request, this.context, failure).await?;
+        }
+        outcome
+    }
+}
+
+impl Drop for Between<'_> {
+    fn drop(&mut self) {
+        if self.gateway.closing.is_cancelled() {
+            return;
+        }
+        let (gateway, request, context) = (self.gateway.clone(), self.request.clone(), self.context.clone());
+        self.gateway.spawn(async move {
+            let failure = Error::Cancelled.into();
+            if let Err(error) = gateway.recorder.gave_up(&gateway, &request, &context, &failure).await {
+                tracing::error!(call = %request.id, %error, "a cancelled call is not in the record");
+            }
+        });
+    }
 }
 
 /// Puts the questions to the caller, one after the other.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use trunkline_model::{AskError, BoxFuture, CallContext, Client, ClientFeatures, Json, Question};
@@ -32,8 +33,19 @@ pub struct Caller {
     /// It answers questions while its request waits. Otherwise its request ends with the questions, and it sends the
     /// request again with the answers.
     pub answers_live: bool,
-    /// What the door needs to find the way back after a restart; kept in the record with the first question.
-    pub door_state: Option<Json>,
+    /// How to find the caller after a restart; kept in the record with the first question.
+    pub way_back: Option<WayBack>,
+}
+
+/// How a caller that answers live is found again by another process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WayBack {
+    /// Its session.
+    pub session: Arc<str>,
+    /// The id of its request, as it came.
+    pub request_id: Json,
+    /// The token under which it wants progress.
+    pub progress_token: Option<Json>,
 }
 
 /// The way back to the caller of one call.
@@ -68,7 +80,7 @@ impl Outbox {
         context: &CallContext,
         caller: Caller,
     ) -> Self {
-        let journal = Journal::new(gateway.clone(), request, context, caller.door_state.clone());
+        let journal = Journal::new(gateway.clone(), request, context, caller.way_back.clone());
         Self::with_journal(gateway, caller, journal)
     }
 
@@ -179,6 +191,20 @@ impl Outbox {
     }
 }
 
+/// A question that is being waited for. However the waiting ends, the question is closed.
+struct Asking<'a> {
+    outbox: &'a Outbox,
+    number: u64,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut state = self.outbox.state.lock();
+        state.open.remove(&self.number);
+        state.pause();
+    }
+}
+
 impl State {
     /// Stops the clock of waiting when no question is open.
     fn pause(&mut self) {
@@ -235,14 +261,12 @@ impl Client for Outbox {
                 state.open.insert(number, Open { question: question.clone(), reply });
                 state.waiting_since.get_or_insert_with(Instant::now);
             }
+            let _asking = Asking { outbox: self, number };
             self.put(Step::Question(number, question));
             match tokio::time::timeout(self.question_timeout, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Err(AskError::Gone("the call has ended".to_owned())),
                 Err(_) => {
-                    let mut state = self.state.lock();
-                    state.open.remove(&number);
-                    state.pause();
                     let within = self.question_timeout.as_millis();
                     Err(AskError::Gone(format!("no answer within {within} ms")))
                 }

@@ -146,10 +146,11 @@ fn tool(entry: &trunkline_discovery::ToolEntry) -> Tool {
 pub(crate) async fn call(
     State(gateway): State<Arc<Gateway>>,
     Extension(principal): Extension<Arc<Principal>>,
-    Path(tool): Path<String>,
+    tool: Result<Path<String>, axum::extract::rejection::PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
+    let Path(tool) = tool.map_err(|error| Error::Params(error.body_text()))?;
     let Some(name) = tool.strip_suffix(":call") else {
         return Err(Error::NotFound(format!("/v1/tools/{tool}")).into());
     };

@@ -18,22 +18,14 @@ use super::lists::List;
 use super::message::{Message, Meta, Params, features};
 use super::modern::{Peer, context, request};
 use super::reply::{
-    Answer, Era, complete_result, error_message, failed_tool_result, notification, progress_message,
-    question_message, result_message, told_to_model,
+    Answer, Era, error_message, failed_tool_result, notification, progress_message, question_message,
+    result_message, told_to_model,
 };
 use super::session::{CallStream, Running, Session};
 use super::severity;
-use crate::exchange::{Caller, Exchange, Journal, Step};
+use crate::exchange::{Caller, Exchange, Journal, Outbox, Step, WayBack};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
-
-/// What finds the way back to the client after a restart; kept with a call's first question.
-#[derive(Serialize, Deserialize)]
-struct Door {
-    session: String,
-    request_id: Json,
-    progress_token: Option<Json>,
-}
 
 /// A session as the log keeps it.
 #[derive(Serialize, Deserialize)]
@@ -123,13 +115,11 @@ const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Ends a session.
 pub(crate) async fn end_session(gateway: &Arc<Gateway>, session: &Session) -> Result<(), Failure> {
+    // Recorded first: a session that is not in memory is looked for in the log.
+    gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
     gateway.sessions.remove(&session.id);
     session.cancel_all();
-    for uri in session.unsubscribe_all() {
-        // The service may be gone; then there is nothing to end.
-        let _ = gateway.want(&session.principal, &uri, false).await;
-    }
-    gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
+    session.unsubscribe_all();
     Ok(())
 }
 
@@ -187,13 +177,11 @@ async fn dispatch(
             Ok(Answer::result(id, b"{}"))
         }
         "resources/subscribe" | "resources/unsubscribe" => {
-            let on = method == "resources/subscribe";
             let uri = params.uri.ok_or_else(|| Error::Params("params lack \"uri\"".to_owned()))?;
-            if session.subscribe(&uri, on)
-                && let Err(failure) = gateway.want(&session.principal, &uri, on).await
-            {
-                session.subscribe(&uri, !on);
-                return Err(failure);
+            if method == "resources/unsubscribe" {
+                session.unsubscribe(&uri);
+            } else if !session.subscribed(&uri) {
+                session.subscribe(&uri, gateway.subscribe(&uri, &session.principal).await?)?;
             }
             Ok(Answer::result(id, b"{}"))
         }
@@ -240,7 +228,7 @@ async fn call(
             let messages = stream.read(0);
             let driven =
                 Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
-            gateway.tasks.spawn(driven.run(exchange, Some(first)));
+            gateway.spawn(driven.run(exchange, Some(first)));
             Ok(Answer::Stream(messages))
         }
     }
@@ -257,18 +245,17 @@ fn operation_of(message: &Message<'_>) -> Operation {
 
 fn caller(session: &Session, reply: &Reply) -> Caller {
     let can_answer = session.features != ClientFeatures::default();
-    let door = Door {
-        session: session.id.clone(),
-        request_id: reply.id.clone(),
-        progress_token: reply.progress_token.clone(),
-    };
     Caller {
         features: session.features,
         wants_progress: reply.progress_token.is_some(),
         log_level: Some(session.log_level()),
         answers_live: true,
         // Only a client that can be asked anything is ever looked for again.
-        door_state: if can_answer { Json::from_serialize(&door).ok() } else { None },
+        way_back: can_answer.then(|| WayBack {
+            session: session.conversation.clone(),
+            request_id: reply.id.clone(),
+            progress_token: reply.progress_token.clone(),
+        }),
     }
 }
 
@@ -316,6 +303,7 @@ impl Driven {
                 Step::Done(outcome) => break self.stream.push(self.reply.end(outcome).0, true),
             }
         }
+        self.session.forget_questions(exchange.id);
         drop(self.running);
     }
 }
@@ -344,15 +332,11 @@ async fn answer_question(
         (None, Some(error)) => Err(Json::slice_of(body, error)),
         (None, None) => return Ok(Answer::Accepted),
     };
-    let (outbox, number) = match session.asked(&id) {
-        Some(asked) => asked,
-        None => {
-            let Some((call, number)) = parse_numbered(&id) else { return Ok(Answer::Accepted) };
-            let Some(exchange) = take_up(gateway, session, call).await? else { return Ok(Answer::Accepted) };
-            (exchange, number)
-        }
-    };
-    outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))?;
+    if let Some((outbox, number)) = session.asked(&id) {
+        outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))?;
+    } else if let Some((call, number)) = parse_numbered(&id) {
+        take_up(gateway, session, call, Some((number, answer))).await?;
+    }
     Ok(Answer::Accepted)
 }
 
@@ -366,52 +350,58 @@ pub(crate) async fn resume_stream(
     if let Some(stream) = session.stream(call) {
         return Ok(Some(stream.read(number + 1)));
     }
-    take_up(gateway, session, call).await?;
+    take_up(gateway, session, call, None).await?;
     Ok(session.stream(call).map(|stream| stream.read(number + 1)))
 }
 
 /// Makes a call again that was under way when an earlier process ended: its answered questions are answered from the
-/// log, the open ones are put to the client again. None where there is no such call, or it has ended.
+/// log, the open ones are put to the client again, except for one that `answer` is for. Nothing happens where there is
+/// no such call, or it has ended; where it is under way already, it gets the answer.
 async fn take_up(
     gateway: &Arc<Gateway>,
     session: &Arc<Session>,
     call: CallId,
-) -> Result<Option<Arc<crate::exchange::Outbox>>, Failure> {
+    answer: Option<(u64, Result<Json, Json>)>,
+) -> Result<(), Failure> {
+    let answered = async |outbox: &Outbox| match answer {
+        Some((number, answer)) => {
+            outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))
+        }
+        None => Ok(()),
+    };
     let _alone = session.taking_up.lock().await;
     if let Some(outbox) = session.under_way(call) {
-        return Ok(Some(outbox));
+        return Ok(answered(&outbox).await?);
     }
     if session.stream(call).is_some() {
-        return Ok(None);
+        return Ok(());
     }
     let journal = Journal::read(gateway, call, "mcp").await.map_err(|error| Error::Log(error.to_string()))?;
-    let Some(journal) = journal else { return Ok(None) };
+    let Some(journal) = journal else { return Ok(()) };
     let origin = journal.origin();
-    let door: Option<Door> = origin.door.as_ref().and_then(|door| door.to().ok());
-    let Some(door) = door.filter(|door| door.session == session.id) else { return Ok(None) };
+    let door = origin.door.clone().filter(|door| *door.session == *session.id);
+    let Some(door) = door else { return Ok(()) };
     let reply =
         Reply { id: door.request_id, operation: origin.operation, progress_token: door.progress_token };
     let caller = caller(session, &reply);
     let exchange = Exchange::take_up(gateway, journal, caller, "mcp");
+    // Before the call runs: what is answered is not asked again.
+    answered(&exchange.outbox).await?;
     let running = session.run(reply.id.as_str(), exchange.outbox.clone());
     // Messages are numbered on from where no earlier process has come, so that a client which names the last one it
     // saw gets all of these.
     let first = u64::try_from((gateway.sources.now)().as_microsecond()).unwrap_or(0);
     let stream = session.open_stream(call, first);
-    let outbox = exchange.outbox.clone();
     let driven = Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
-    gateway.tasks.spawn(driven.run(exchange, None));
-    Ok(Some(outbox))
+    gateway.spawn(driven.run(exchange, None));
+    Ok(())
 }
 
 impl Reply {
     /// The message that ends the request.
     fn end(&self, outcome: Result<Outcome, Failure>) -> (Bytes, u16) {
         match outcome {
-            Ok(Outcome::Complete(result)) => {
-                let result = complete_result(&result, self.operation, Era::Legacy, 0);
-                (result_message(&self.id, result.as_bytes()), 200)
-            }
+            Ok(Outcome::Complete(result)) => (result_message(&self.id, result.body.as_bytes()), 200),
             // A caller that answers live never sees this: its call is made again with the answers.
             Ok(Outcome::InputRequired(_)) => {
                 let failure = Error::State("the service asks for input again").into();

@@ -87,6 +87,8 @@ pub(crate) struct Params<'a> {
 /// What a completion refers to.
 #[derive(Deserialize)]
 pub(crate) struct Reference<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     name: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -94,9 +96,12 @@ pub(crate) struct Reference<'a> {
 }
 
 impl Reference<'_> {
-    /// The prompt's name or the template's URI.
+    /// The prompt's name or the template's URI, as the type says. The pipeline decides by the same one.
     pub(crate) fn key(&self) -> Option<&str> {
-        self.name.as_deref().or(self.uri.as_deref())
+        match self.kind.as_deref() {
+            Some("ref/resource") => self.uri.as_deref(),
+            _ => self.name.as_deref(),
+        }
     }
 }
 

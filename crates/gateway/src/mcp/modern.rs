@@ -10,9 +10,9 @@ use serde_json::json;
 use trunkline_model::{CallContext, Failure, Json, Operation, Principal, TraceContext};
 
 use super::lists::List;
-use super::message::{Message, Meta, Params, features, text};
+use super::message::{Message, Meta, Params, Reference, features, text};
 use super::reply::{
-    Answer, Era, Frame, complete_result, error_message, failed_tool_result, input_required_result,
+    Answer, Era, Frame, error_message, failed_tool_result, input_required_result, modern_result_message,
     notification, progress_message, result_message, told_to_model,
 };
 use super::{LEGACY, MODERN, listen, param_headers, severity};
@@ -37,11 +37,15 @@ struct Reply {
     progress_token: Option<Json>,
 }
 
-/// Whether a message belongs to this era: by its header, its `_meta`, or a method that only exists here.
-pub(crate) fn is_modern(header: Option<&str>, message: &Message<'_>, meta: &Meta<'_>) -> bool {
+/// Whether a message belongs to this era: by its header, a method that only exists here, or its `_meta`. That is read
+/// last, and only where the body has the word at all.
+pub(crate) fn is_modern(header: Option<&str>, body: &[u8], message: &Message<'_>) -> bool {
     header.is_some_and(|version| version >= MODERN)
-        || meta.version.is_some()
         || matches!(message.method.as_deref(), Some("server/discover" | "subscriptions/listen"))
+        || memchr::memmem::find(body, b"protocolVersion").is_some()
+            && Params::parse(message.params)
+                .and_then(|params| Ok(Meta::parse(params.meta)?.version.is_some()))
+                .unwrap_or_default()
 }
 
 /// Answers a request. `headers` are there where the transport is HTTP.
@@ -146,7 +150,7 @@ async fn call(
         wants_progress: meta.progress_token.is_some(),
         log_level,
         answers_live: false,
-        door_state: None,
+        way_back: None,
     };
     let reply = Reply {
         gateway: gateway.clone(),
@@ -197,7 +201,7 @@ pub(super) fn request(
         "prompts/get" => (Operation::GetPrompt, params.name.as_deref().ok_or_else(|| missing("name"))?),
         "resources/read" => (Operation::ReadResource, params.uri.as_deref().ok_or_else(|| missing("uri"))?),
         _ => {
-            let key = params.reference.as_ref().and_then(|reference| reference.key());
+            let key = params.reference.as_ref().and_then(Reference::key);
             (Operation::Complete, key.ok_or_else(|| missing("ref"))?)
         }
     };
@@ -238,16 +242,14 @@ impl Reply {
         match ending {
             Ok(Ending::Complete(result)) => {
                 let ttl = self.gateway.rules.load().config.list_ttl_ms;
-                let result = complete_result(&result, self.operation, Era::Modern, ttl);
-                (result_message(&self.id, result.as_bytes()), 200)
+                (modern_result_message(&self.id, &result, self.operation, ttl), 200)
             }
             Ok(Ending::Questions { requests, state }) => {
                 let result = input_required_result(&requests, state.as_deref());
                 (result_message(&self.id, result.as_bytes()), 200)
             }
             Err(failure) if self.operation == Operation::CallTool && told_to_model(&failure) => {
-                let result = complete_result(&failed_tool_result(&failure), self.operation, Era::Modern, 0);
-                (result_message(&self.id, result.as_bytes()), 200)
+                (modern_result_message(&self.id, &failed_tool_result(&failure), self.operation, 0), 200)
             }
             Err(failure) => error_message(Some(&self.id), &failure, Era::Modern),
         }

@@ -111,20 +111,35 @@ pub(crate) fn progress_message(params: &Json, token: &Json) -> Bytes {
     notification("notifications/progress", &with_members(params, &[("progressToken", token)]))
 }
 
-/// A result in the form of the caller's era.
+/// The message that answers a modern request with a service's result.
 ///
-/// Every modern result says what type it is. Results of services that don't, are completed here; a legacy client is
-/// left with what it can ignore.
-pub(crate) fn complete_result(result: &ToolResult, operation: Operation, era: Era, ttl_ms: u64) -> Json {
+/// Every modern result says what type it is, and that of a read how long it may be kept. Results of services that don't
+/// say, are completed on the way. A legacy client gets the result as it is, and ignores what it does not know.
+pub(crate) fn modern_result_message(
+    id: &Json,
+    result: &ToolResult,
+    operation: Operation,
+    ttl_ms: u64,
+) -> Bytes {
     let body = &result.body;
-    if era == Era::Legacy {
-        return body.clone();
+    let Some(members) = body.as_bytes().trim_ascii().strip_prefix(b"{") else {
+        return result_message(id, body.as_bytes());
+    };
+    let mut head = Vec::with_capacity(96);
+    if !has_member(body, "resultType") {
+        head.extend_from_slice(br#""resultType":"complete","#);
     }
-    let mut body = body.clone();
-    if operation == Operation::ReadResource && !has_member(&body, "ttlMs") {
-        body = body.with_member("cacheScope", "\"private\"").with_member("ttlMs", &ttl_ms.to_string());
+    if operation == Operation::ReadResource && !has_member(body, "ttlMs") {
+        head.extend_from_slice(format!(r#""ttlMs":{ttl_ms},"cacheScope":"private","#).as_bytes());
     }
-    if has_member(&body, "resultType") { body } else { body.with_member("resultType", "\"complete\"") }
+    if members.trim_ascii_start() == b"}" {
+        head.pop_if(|last| *last == b',');
+    }
+    let mut out = Vec::with_capacity(body.len() + head.len() + id.len() + 48);
+    for part in [b"{\"jsonrpc\":\"2.0\",\"id\":", id.as_bytes(), b",\"result\":{", &head, members, b"}"] {
+        out.extend_from_slice(part);
+    }
+    one_line(out)
 }
 
 /// The result that ends a modern request with questions.
@@ -235,7 +250,7 @@ pub(crate) fn with_members(object: &Json, members: &[(&str, &Json)]) -> Json {
 /// Whether the object has the member. The text is only parsed where the name occurs in it at all.
 fn has_member(object: &Json, key: &str) -> bool {
     use serde::de::IgnoredAny;
-    let occurs = object.as_bytes().windows(key.len()).any(|window| window == key.as_bytes());
+    let occurs = memchr::memmem::find(object.as_bytes(), key.as_bytes()).is_some();
     occurs && object.to::<IndexMap<String, IgnoredAny>>().is_ok_and(|members| members.contains_key(key))
 }
 
@@ -255,12 +270,23 @@ mod tests {
 
     #[test]
     fn a_modern_result_says_its_type_once() {
-        let bare = ToolResult::raw(Json::parse(r#"{"content":[]}"#).unwrap(), false);
-        let made = complete_result(&bare, Operation::CallTool, Era::Modern, 0);
-        assert_eq!(made.as_str(), r#"{"resultType":"complete","content":[]}"#);
-        let again =
-            complete_result(&ToolResult::raw(made.clone(), false), Operation::CallTool, Era::Modern, 0);
-        assert_eq!(again, made);
+        let id = Json::parse("1").unwrap();
+        let message = |body: &str, operation| {
+            let result = ToolResult::raw(Json::parse(body.to_owned()).unwrap(), false);
+            String::from_utf8(modern_result_message(&id, &result, operation, 5).to_vec()).unwrap()
+        };
+        let head = r#"{"jsonrpc":"2.0","id":1,"result":"#;
+        assert_eq!(
+            message(r#"{"content":[]}"#, Operation::CallTool),
+            format!(r#"{head}{{"resultType":"complete","content":[]}}}}"#)
+        );
+        assert_eq!(message("{}", Operation::CallTool), format!(r#"{head}{{"resultType":"complete"}}}}"#));
+        let typed = r#"{"resultType":"complete","content":[]}"#;
+        assert_eq!(message(typed, Operation::CallTool), format!("{head}{typed}}}"));
+        assert_eq!(
+            message(r#"{"contents":[]}"#, Operation::ReadResource),
+            format!(r#"{head}{{"resultType":"complete","ttlMs":5,"cacheScope":"private","contents":[]}}}}"#)
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Sessions of the legacy era, and the streams of their calls.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -14,13 +14,18 @@ use tokio::time::Instant;
 use trunkline_model::{CallId, ClientFeatures, Principal};
 
 use super::reply::Frame;
+use crate::Error;
 use crate::exchange::Outbox;
+use crate::observer::{MAX_SUBSCRIPTIONS, Subscription};
 
 /// The most calls whose streams a session keeps for a client that comes back.
 const MAX_STREAMS: usize = 64;
 
 /// The most messages of one call that are kept for a client that comes back.
 const MAX_FRAMES: usize = 1_024;
+
+/// The most bytes of one call's messages that are kept for a client that comes back. The newest is always kept.
+const MAX_BYTES: usize = 8 << 20;
 
 /// How severe a log message must be when the client has not said: `info`.
 const DEFAULT_LOG_LEVEL: u8 = 6;
@@ -74,7 +79,7 @@ pub(crate) struct Session {
     pub(crate) conversation: Arc<str>,
     log_level: AtomicU8,
     used: Mutex<Instant>,
-    subscriptions: Mutex<HashSet<String>>,
+    subscriptions: Mutex<HashMap<String, Subscription>>,
     /// Calls under way by the JSON text of their request's id.
     running: Mutex<HashMap<Box<str>, Arc<Outbox>>>,
     /// Questions that wait for the client's answer, by the id of our request.
@@ -128,18 +133,27 @@ impl Session {
     }
 
     pub(crate) fn subscribed(&self, uri: &str) -> bool {
-        self.subscriptions.lock().contains(uri)
+        self.subscriptions.lock().contains_key(uri)
     }
 
-    /// Notes a subscription or its end. Returns whether that is news.
-    pub(crate) fn subscribe(&self, uri: &str, on: bool) -> bool {
+    /// Keeps a subscription for as long as the session lasts.
+    pub(crate) fn subscribe(&self, uri: &str, subscription: Subscription) -> Result<(), Error> {
         let mut subscriptions = self.subscriptions.lock();
-        if on { subscriptions.insert(uri.to_owned()) } else { subscriptions.remove(uri) }
+        if subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return Err(Error::TooMany("subscriptions of one session"));
+        }
+        subscriptions.insert(uri.to_owned(), subscription);
+        Ok(())
     }
 
-    /// Ends all subscriptions and returns them.
-    pub(crate) fn unsubscribe_all(&self) -> Vec<String> {
-        self.subscriptions.lock().drain().collect()
+    /// Ends a subscription.
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        self.subscriptions.lock().remove(uri);
+    }
+
+    /// Ends all subscriptions.
+    pub(crate) fn unsubscribe_all(&self) {
+        self.subscriptions.lock().clear();
     }
 
     /// Notes a call under way, until the returned guard goes.
@@ -174,6 +188,11 @@ impl Session {
         self.questions.lock().insert(id, (outbox, number));
     }
 
+    /// A call has ended: nobody waits for answers to its questions any more.
+    pub(crate) fn forget_questions(&self, call: CallId) {
+        self.questions.lock().retain(|_, (outbox, _)| outbox.journal().origin().id != call);
+    }
+
     /// The question that an answer is for.
     pub(crate) fn asked(&self, id: &str) -> Option<(Arc<Outbox>, u64)> {
         self.questions.lock().remove(id)
@@ -184,8 +203,9 @@ impl Session {
     pub(crate) fn open_stream(&self, call: CallId, first: u64) -> Arc<CallStream> {
         let stream = Arc::new(CallStream::new(call, first));
         let mut streams = self.streams.lock();
-        if streams.len() >= MAX_STREAMS {
-            let ended = streams.iter().position(|stream| stream.ended()).unwrap_or(0);
+        if streams.len() >= MAX_STREAMS
+            && let Some(ended) = streams.iter().position(|stream| stream.ended())
+        {
             streams.remove(ended);
         }
         streams.push_back(stream.clone());
@@ -220,6 +240,7 @@ pub(crate) struct CallStream {
 #[derive(Default)]
 struct Frames {
     first: u64,
+    bytes: usize,
     kept: VecDeque<Bytes>,
     ended: bool,
 }
@@ -234,9 +255,11 @@ impl CallStream {
     pub(crate) fn push(&self, data: Bytes, last: bool) {
         {
             let mut frames = self.frames.lock();
-            if frames.kept.len() >= MAX_FRAMES {
-                frames.kept.pop_front();
+            frames.bytes += data.len();
+            while frames.kept.len() >= MAX_FRAMES || frames.bytes > MAX_BYTES.max(data.len()) {
+                let Some(oldest) = frames.kept.pop_front() else { break };
                 frames.first += 1;
+                frames.bytes -= oldest.len();
             }
             frames.kept.push_back(data);
             frames.ended |= last;
