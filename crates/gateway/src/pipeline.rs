@@ -378,3 +378,121 @@ fn unrecorded(error: Error, read_only: bool) -> Failure {
 fn shape(outcome: Outcome) -> Outcome {
     outcome
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use trunkline_discovery::{Catalog, Registered};
+    use trunkline_model::{BoxFuture, Contents, Item, ServiceId, ServiceState, ServiceStatus, ToolResult};
+    use trunkline_policy::{Authenticator, Authorizer};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A gateway that keeps its record in `folder`, as one process after another may.
+    pub(crate) fn gateway(folder: &std::path::Path, rules: &serde_json::Value) -> Arc<Gateway> {
+        let now: Arc<dyn Fn() -> jiff::Timestamp + Send + Sync> = Arc::new(jiff::Timestamp::now);
+        let config = trunkline_event_log::Config::new(folder.join("events.db"));
+        let (log, writer) = config.build(now.clone()).unwrap();
+        std::thread::spawn(move || writer.run());
+        Gateway::new(crate::Parts {
+            config: crate::Config::default(),
+            catalog: Arc::new(Catalog::new()),
+            log,
+            authenticator: Authenticator::new(&trunkline_policy::identity::api_key::Config::default())
+                .unwrap(),
+            authorizer: Authorizer::new(&serde_json::from_value(rules.clone()).unwrap()),
+            sealer: crate::Sealer::new(&[7; 32]).unwrap(),
+            sources: crate::Sources {
+                now,
+                time_id: Arc::new(Uuid::now_v7),
+                random_id: Arc::new(Uuid::new_v4),
+            },
+            tasks: tokio_util::task::TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+        })
+    }
+
+    /// A service that has resources: it reads those that begin with its name, and knows no other.
+    struct Files(ServiceId);
+
+    impl Service for Files {
+        fn id(&self) -> &ServiceId {
+            &self.0
+        }
+
+        fn status(&self) -> ServiceStatus {
+            let protocol = "test".to_owned();
+            ServiceStatus { state: ServiceState::Up, cause: None, restarts: 0, protocol, stderr: Vec::new() }
+        }
+
+        fn contents(&self) -> Arc<Contents> {
+            let raw = Json::parse(r#"{"uri":"x:listed","name":"listed"}"#.to_owned()).unwrap();
+            let listed = Item { key: Arc::from("x:listed"), raw };
+            Arc::new(Contents { resources: vec![listed], ..Contents::default() })
+        }
+
+        fn request<'a>(
+            &'a self,
+            call: &'a Call,
+            _context: &'a CallContext,
+        ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+            Box::pin(async move {
+                if call.service == self.0 && call.name.starts_with(self.0.as_str()) {
+                    return Ok(ToolResult::raw(Json::empty_object(), false).into());
+                }
+                let none = Failure::service("TL4004", "No", "no such resource", EffectState::None, "");
+                Err(none.rpc(Json::empty_object()))
+            })
+        }
+
+        fn subscribe<'a>(&'a self, _uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    async fn read(gateway: &Arc<Gateway>, uri: &str) -> Result<Outcome, Failure> {
+        let request = Request {
+            id: gateway.new_call(),
+            door: "http",
+            operation: Operation::ReadResource,
+            name: Arc::from(uri),
+            arguments: Json::empty_object(),
+            meta: None,
+            resume: None,
+            idempotency_key: None,
+        };
+        let context = gateway.context(Arc::new(Principal::local()));
+        gateway.call(request, context).await
+    }
+
+    #[tokio::test]
+    async fn a_resource_is_read_only_from_services_that_policy_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let deny = |service: &str| serde_json::json!({"effect": "deny", "service": service});
+        let gateway = gateway(folder.path(), &serde_json::json!({"rules": [deny("a"), deny("c")]}));
+        let services = ["a", "b", "c"].map(|name| {
+            let service: Arc<dyn Service> = Arc::new(Files(ServiceId::new(name)));
+            (ServiceId::new(name), Registered { service, names: trunkline_discovery::Names::Plain })
+        });
+        gateway.set_services(services.into_iter().collect());
+        assert!(read(&gateway, "b:1").await.is_ok());
+        assert!(read(&gateway, "a:1").await.is_err_and(|failure| failure.rpc.is_some()));
+        assert!(read(&gateway, "c:1").await.is_err_and(|failure| failure.rpc.is_some()));
+        let unknown = "q".repeat(300);
+        assert_eq!(capped(&unknown).len(), MAX_ECHO);
+        let open = Authorizer::new(&trunkline_policy::authorize::Config::default());
+        let closed = serde_json::json!({"default": "deny"});
+        let closed = Authorizer::new(&serde_json::from_value(closed).unwrap());
+        for (authorizer, code) in [(open, None), (closed, Some("TL2003"))] {
+            let keys = Authenticator::new(&trunkline_policy::identity::api_key::Config::default()).unwrap();
+            gateway.reconfigure(crate::Config::default(), keys, authorizer);
+            assert_eq!(read(&gateway, "c:2").await.err().map(|failure| failure.code), code);
+        }
+        let mut record = gateway.log.subscribe(1);
+        let mut targets = Vec::new();
+        while targets.len() < 5 {
+            targets.push(record.next().await.unwrap().unwrap().event.target.to_string());
+        }
+        assert_eq!(targets, ["b/b:1", "b/a:1", "b/c:1", "c/c:2", "c:2"]);
+    }
+}

@@ -198,3 +198,57 @@ async fn append(
     };
     gateway.recorder.append_to(&key.stream, expected, phase, principal, data).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::tests::gateway;
+
+    fn code(begun: Result<Begun, Failure>) -> String {
+        match begun {
+            Ok(Begun::Now(version)) => format!("now at {version}"),
+            Ok(Begun::Before(response)) => format!("before: {}", response.status()),
+            Err(failure) => failure.code.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_stands_for_what_became_of_its_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = gateway(folder.path(), &serde_json::json!({}));
+        let who = Arc::new(Principal::local());
+        let key = |name: &str, state| Key::new(&who, name, "pay", state, b"{}").unwrap();
+        let begin = async |key: &Key| code(begin(&gateway, key, &who, None).await);
+
+        let one = key("one", None);
+        assert_eq!(begin(&one).await, "now at 1");
+        assert_eq!(begin(&one).await, "TL1012");
+        assert_eq!(begin(&key("one", Some("state"))).await, "TL1011");
+        // It had no effect and may go away: the key is free again.
+        let full = || Failure::from(Error::TooMany("streams"));
+        assert!(failed(&gateway, &one, 1, who.clone(), full()).await.is_err());
+        assert_eq!(begin(&one).await, "now at 3");
+        // It may have had an effect: it is the answer.
+        let lost = Failure { effect: EffectState::Unknown, ..full() };
+        assert!(failed(&gateway, &one, 3, who.clone(), lost).await.is_ok());
+        assert_eq!(begin(&one).await, "before: 503 Service Unavailable");
+    }
+
+    #[tokio::test]
+    async fn nobody_knows_what_became_of_a_request_that_an_earlier_process_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = gateway(folder.path(), &serde_json::json!({}));
+        let who = Arc::new(Principal::local());
+        let key = Key::new(&who, "one", "pay", None, b"{}").unwrap();
+        let call = gateway.new_call();
+        let started = Started {
+            fingerprint: key.fingerprint.clone(),
+            process: (gateway.sources.random_id)(),
+            call: Some(call),
+        };
+        append(&gateway, &key, Expected::Empty, Phase::Started, who.clone(), &started).await.unwrap();
+        let failure = begin(&gateway, &key, &who, None).await.err().unwrap();
+        assert_eq!((failure.code, failure.status, failure.effect), ("TL1026", 409, EffectState::Unknown));
+        assert!(failure.detail.contains(&call.to_string()), "{failure}");
+    }
+}
