@@ -162,6 +162,7 @@ async fn dispatch(
 ) -> Result<Answer, Failure> {
     let params = Params::parse(message.params)?;
     if let Some(list) = List::of_method(method) {
+        gateway.let_start().await;
         let result = gateway.list(list, &session.principal, Era::Legacy, params.cursor.as_deref())?;
         return Ok(Answer::result(id, &result));
     }

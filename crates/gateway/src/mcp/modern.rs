@@ -84,6 +84,7 @@ async fn dispatch(
         param_headers::check_standard(headers, method, name)?;
     }
     if let Some(list) = List::of_method(method) {
+        gateway.let_start().await;
         let result = gateway.list(list, &peer.principal, Era::Modern, params.cursor.as_deref())?;
         return Ok(Answer::result(id, &result));
     }
