@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_model::{EffectState, Failure, Json, Retry, Violation};
+use trunkline_model::{CallId, EffectState, Failure, Json, Retry, Violation};
 
 /// What can go wrong in the doors and the pipeline. Each has a page in `docs/errors/`.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,12 @@ pub enum Error {
     /// The request with this idempotency key has not ended.
     #[error("the request with this Idempotency-Key has not ended yet")]
     KeyInFlight,
+    /// The process that had begun the request with this idempotency key has ended without an answer.
+    #[error("the gateway ended while the request with this Idempotency-Key ran{}", of_call(call.as_ref()))]
+    OutcomeUnknown {
+        /// The call, where it was begun by this key and not gone on with.
+        call: Option<CallId>,
+    },
     /// The record can't be written.
     #[error("the event log can't be written: {0}")]
     Log(String),
@@ -120,6 +126,10 @@ fn listed(violations: &[Violation]) -> String {
     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+fn of_call(call: Option<&CallId>) -> String {
+    call.map(|call| format!(" (call {call})")).unwrap_or_default()
+}
+
 fn near_names(near: &[String], list: &str) -> String {
     if near.is_empty() { format!("Look at {list}.") } else { format!("Did you mean {}?", near.join(", ")) }
 }
@@ -160,6 +170,18 @@ impl From<Error> for Failure {
                     if read_only { "Call again." } else { "Find out what happened before you call again." };
                 Self::service("TL1007", "Deadline exceeded", detail, effect, next).status(504)
             }
+            Error::OutcomeUnknown { call } => Self {
+                effect: EffectState::Unknown,
+                ..Self::gateway(
+                    "TL1026",
+                    "Outcome unknown",
+                    detail,
+                    "Find out whether the call took effect (`trunkline events`), then use a new key.",
+                )
+                .status(409)
+                .retry(Retry::No)
+                .data(Json::from(serde_json::json!({ "call_id": call })))
+            },
             Error::Log(_) => Self::gateway(
                 "TL1013",
                 "Record unavailable",

@@ -46,6 +46,8 @@ pub struct Parts {
     pub sources: Sources,
     /// Runs what outlives a request: a call whose client has gone away for a moment.
     pub tasks: tokio_util::task::TaskTracker,
+    /// Where that runs. The threads that serve connections have event loops of their own, which end with them.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// The rules in force. They are replaced as a whole; a running call keeps those that it started under.
@@ -67,16 +69,21 @@ pub struct Gateway {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
     pub(crate) tasks: tokio_util::task::TaskTracker,
+    runtime: tokio::runtime::Handle,
     pub(crate) closing: CancellationToken,
+    /// Tells this process from earlier ones, in the record.
+    pub(crate) process: Uuid,
 }
 
 impl Gateway {
     /// Puts the parts together. Nothing runs yet.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, catalog, log, authenticator, authorizer, sealer, sources, tasks } = parts;
+        let Parts { config, catalog, log, authenticator, authorizer, sealer, sources, tasks, runtime } =
+            parts;
         Arc::new(Self {
             recorder: Recorder::new(log.clone(), sources.clone()),
+            process: (sources.random_id)(),
             rules: ArcSwap::from_pointee(Rules { config, authenticator, authorizer }),
             catalog,
             log,
@@ -86,6 +93,7 @@ impl Gateway {
             sessions: Sessions::default(),
             hub: Hub::default(),
             tasks,
+            runtime,
             closing: CancellationToken::new(),
         })
     }
@@ -121,6 +129,27 @@ impl Gateway {
     /// goes on with those calls, so they are not recorded as cancelled.
     pub fn close(&self) {
         self.closing.cancel();
+    }
+
+    /// Cancelled when the process is about to end. What would go on without end selects on it.
+    #[must_use]
+    pub fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
+    /// Whether the process is about to end.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// Runs what outlives a request. It is waited for at the shutdown, and it does not run on the event loop of the
+    /// connection that it came by, which may end before it.
+    pub(crate) fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tasks.spawn_on(future, &self.runtime)
     }
 
     pub(crate) fn new_call(&self) -> CallId {

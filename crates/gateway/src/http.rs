@@ -48,17 +48,3 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(gateway.clone())
 }
-
-/// The OpenAPI document of the HTTP door, as JSON.
-#[must_use]
-pub fn openapi_document() -> String {
-    let document = OpenApiRouter::<Arc<Gateway>>::with_openapi(Document::openapi())
-        .routes(routes!(tools::list))
-        .routes(routes!(tools::call))
-        .routes(routes!(services::list))
-        .routes(routes!(events::list))
-        .routes(routes!(health::alive))
-        .routes(routes!(health::ready))
-        .into_openapi();
-    document.to_pretty_json().unwrap_or_default()
-}

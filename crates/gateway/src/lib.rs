@@ -12,6 +12,7 @@ pub mod exchange;
 mod gateway;
 pub mod http;
 pub mod mcp;
+mod members;
 mod observer;
 pub mod pipeline;
 mod record;

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_model::{
-    Call, CallContext, CallId, EffectState, Failure, Json, Operation, Outcome, Principal, Resume, Service,
-    Tool,
+    Call, CallContext, CallId, EffectState, Failure, Fault, Json, Operation, Outcome, Principal, Resume,
+    Service, Tool,
 };
 
 use crate::gateway::Rules;
 use crate::record::Subject;
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, members};
+
+/// The most characters of an unknown name that are repeated.
+const MAX_ECHO: usize = 256;
 
 /// What a door has decoded of a request.
 #[derive(Clone, Debug)]
@@ -49,28 +52,61 @@ pub struct Credentials<'a> {
 /// recorded, too.
 struct Running<'a> {
     gateway: &'a Arc<Gateway>,
-    call: &'a Call,
+    call: Call,
     context: &'a CallContext,
-    subject: &'a Subject,
+    subject: Subject,
     start: Instant,
+    ended: bool,
 }
 
 impl Running<'_> {
-    async fn ended(self, outcome: &Result<Outcome, Failure>) -> Result<(), Error> {
-        let this = std::mem::ManuallyDrop::new(self);
-        let took = this.start.elapsed();
-        this.gateway.recorder.ended(this.call, this.context, this.subject, outcome, took).await
+    async fn ended(mut self, outcome: &Result<Outcome, Failure>) -> Result<(), Error> {
+        self.ended = true;
+        if self.goes_on_later(outcome) {
+            return Ok(());
+        }
+        let took = self.start.elapsed();
+        self.gateway.recorder.ended(&self.call, self.context, &self.subject, outcome, took).await
+    }
+
+    /// Whether a call that has asked its caller was cut off because this process ends: the next one goes on with it.
+    /// An error that the service answered with is an end all the same.
+    fn goes_on_later(&self, outcome: &Result<Outcome, Failure>) -> bool {
+        let cut_off = matches!(outcome, Err(failure) if failure.rpc.is_none());
+        cut_off && self.gateway.is_closing() && self.context.client.waited() > Duration::ZERO
+    }
+
+    /// Runs the call to its end or its deadline. A resource that several services may have is read from the first that
+    /// has it; the call and its record name the one that was asked last.
+    async fn execute(&mut self, target: Target) -> Result<Outcome, Failure> {
+        if let Some(tool) = &target.tool {
+            let work = tool.execute(&self.call, self.context);
+            return within_deadline(&self.subject, self.context, work).await;
+        }
+        let work = target.service.request(&self.call, self.context);
+        let mut outcome = within_deadline(&self.subject, self.context, work).await;
+        for (service, own) in target.others {
+            if !matches!(&outcome, Err(failure) if failure.rpc.is_some()) {
+                break;
+            }
+            self.subject.target = label_of(&*service, &own);
+            self.call.service = service.id().clone();
+            self.call.name = own;
+            let work = service.request(&self.call, self.context);
+            outcome = within_deadline(&self.subject, self.context, work).await;
+        }
+        outcome
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.gateway.closing.is_cancelled() {
+        if self.ended || self.gateway.is_closing() {
             return;
         }
         let (gateway, call, took) = (self.gateway.clone(), self.call.clone(), self.start.elapsed());
         let (context, subject) = (self.context.clone(), self.subject.clone());
-        self.gateway.tasks.spawn(async move {
+        self.gateway.spawn(async move {
             let outcome = Err(Error::Cancelled.into());
             if let Err(error) = gateway.recorder.ended(&call, &context, &subject, &outcome, took).await {
                 tracing::error!(call = %call.id, %error, "a cancelled call is not in the record");
@@ -98,7 +134,8 @@ impl Gateway {
     /// [`Failure`] where the caller must show a key and does not, or shows a wrong one.
     pub fn authenticate(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, Failure> {
         let rules = self.rules.load();
-        Ok(rules.authenticator.authenticate(credentials.loopback, credentials.key)?)
+        let principal = rules.authenticator.authenticate(credentials.loopback, credentials.key);
+        principal.map_err(|error| Failure::from(error).status(401))
     }
 
     /// The life of a call, from the moment a door has decoded it to the moment it can encode the answer.
@@ -111,9 +148,9 @@ impl Gateway {
         let (call, target) = match self.admit(&rules, &request, &context) {
             Ok(admitted) => admitted,
             Err(failure) => {
-                let target = request.name.clone();
+                let target = capped(&request.name);
                 let method = request.operation.method();
-                self.recorder.refused(request.id.0, method, target, &context, &failure).await?;
+                self.recorder.refused(request.id.0, method, Arc::from(target), &context, &failure).await?;
                 return Err(failure);
             }
         };
@@ -126,15 +163,11 @@ impl Gateway {
         if !subject.read_only {
             self.recorder.started(&call, &context, &subject).await?;
         }
-        let running = Running {
-            gateway: self,
-            call: &call,
-            context: &context,
-            subject: &subject,
-            start: Instant::now(),
-        };
-        let outcome = execute(&target, call.clone(), &context).await.map(shape);
-        running.ended(&outcome).await.map_err(|error| unrecorded(error, subject.read_only))?;
+        let read_only = subject.read_only;
+        let start = Instant::now();
+        let mut running = Running { gateway: self, call, context: &context, subject, start, ended: false };
+        let outcome = running.execute(target).await.map(shape);
+        running.ended(&outcome).await.map_err(|error| unrecorded(error, read_only))?;
         outcome
     }
 
@@ -147,10 +180,7 @@ impl Gateway {
     ) -> Result<(Call, Target), Failure> {
         limit(&context.principal, request)?;
         let mut target = self.resolve(rules, &context.principal, request)?;
-        authorize(rules, &context.principal, &target, request.operation)?;
-        target.others.retain(|(service, own)| {
-            rules.authorizer.decide(&context.principal, service.id(), own, request.operation).allow
-        });
+        authorize(rules, &context.principal, &mut target, request.operation)?;
         let call = plan(request, &target)?;
         Ok((call, target))
     }
@@ -175,6 +205,7 @@ impl Gateway {
         match request.operation {
             Operation::CallTool => {
                 let Some(entry) = snapshot.tools.get(name) else {
+                    let name = capped(name);
                     let mut near = snapshot.near_tools(name);
                     near.retain(|name| {
                         let spec = snapshot.tools.get(&**name).map(|entry| entry.tool.spec());
@@ -205,6 +236,7 @@ impl Gateway {
 
 fn prompt_target(snapshot: &trunkline_discovery::Snapshot, name: &str) -> Result<Target, Failure> {
     let Some(entry) = snapshot.prompts.get(name) else {
+        let name = capped(name);
         let near = snapshot.near_prompts(name);
         return Err(Error::UnknownPrompt { name: name.to_owned(), near }.into());
     };
@@ -225,11 +257,21 @@ fn resource_target(snapshot: &trunkline_discovery::Snapshot, uri: &str) -> Resul
         None => snapshot.readers_of(uri),
     };
     if readers.is_empty() {
-        return Err(Error::UnknownResource { uri: uri.to_owned() }.into());
+        return Err(Error::UnknownResource { uri: capped(uri).to_owned() }.into());
     }
     let (service, own) = readers.remove(0);
-    let label = Arc::from(format!("{}/{own}", service.id()));
+    let label = label_of(&*service, &own);
     Ok(Target { service, tool: None, own, label, read_only: true, others: readers })
+}
+
+/// A binding as the record has it.
+fn label_of(service: &dyn Service, own: &str) -> Arc<str> {
+    Arc::from(format!("{}/{own}", service.id()))
+}
+
+/// As much of an unknown name as is repeated: in the answer, and in the record.
+fn capped(name: &str) -> &str {
+    name.char_indices().nth(MAX_ECHO).map_or(name, |(end, _)| &name[..end])
 }
 
 fn is_uri_ref(params: &Json) -> bool {
@@ -242,21 +284,36 @@ fn limit(_principal: &Principal, _request: &Request) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the principal may do this. Decided by the binding (service, own name), never by the advertised name.
+/// Whether the principal may do this. Decided by the binding (service, own name), never by the advertised name. Of
+/// several services that may have a resource, those are left that the principal may ask.
 fn authorize(
     rules: &Rules,
     principal: &Principal,
-    target: &Target,
+    target: &mut Target,
     operation: Operation,
 ) -> Result<(), Failure> {
-    Ok(rules.authorizer.check(principal, target.service.id(), &target.own, operation)?)
+    let authorizer = &rules.authorizer;
+    target.others.retain(|(service, own)| authorizer.decide(principal, service.id(), own, operation).allow);
+    if let Err(denied) = authorizer.check(principal, target.service.id(), &target.own, operation) {
+        if target.others.is_empty() {
+            return Err(Failure::from(denied).status(403));
+        }
+        (target.service, target.own) = target.others.remove(0);
+        target.label = label_of(&*target.service, &target.own);
+    }
+    Ok(())
 }
 
 /// Checks the arguments and makes the call.
 fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
     if let Some(tool) = &target.tool {
-        tool.validate_parameters(&request.arguments)
-            .map_err(|violations| Error::Arguments { name: request.name.to_string(), violations })?;
+        let unfit = |violations| Error::Arguments { name: request.name.to_string(), violations };
+        let repeated = members::repeated(&request.arguments);
+        let repeated = repeated.map_err(|error| Error::Params(format!("the arguments: {error}")))?;
+        if !repeated.is_empty() {
+            return Err(unfit(repeated).into());
+        }
+        tool.validate_parameters(&request.arguments).map_err(unfit)?;
     }
     let mut arguments = request.arguments.clone();
     if request.operation == Operation::Complete && *target.own != *request.name {
@@ -277,25 +334,9 @@ fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
     })
 }
 
-/// Runs the call to its end or its deadline. Time spent waiting for the caller's answers does not count.
-async fn execute(target: &Target, mut call: Call, context: &CallContext) -> Result<Outcome, Failure> {
-    if let Some(tool) = &target.tool {
-        return within_deadline(target, context, tool.execute(&call, context)).await;
-    }
-    let mut outcome = within_deadline(target, context, target.service.request(&call, context)).await;
-    for (service, own) in &target.others {
-        if !matches!(&outcome, Err(failure) if failure.rpc.is_some()) {
-            break;
-        }
-        call.service = service.id().clone();
-        call.name = own.clone();
-        outcome = within_deadline(target, context, service.request(&call, context)).await;
-    }
-    outcome
-}
-
+/// Waits for an outcome until the deadline. Time spent waiting for the caller's answers does not count.
 async fn within_deadline(
-    target: &Target,
+    subject: &Subject,
     context: &CallContext,
     work: impl Future<Output = Result<Outcome, Failure>>,
 ) -> Result<Outcome, Failure> {
@@ -305,17 +346,26 @@ async fn within_deadline(
     loop {
         tokio::select! {
             biased;
-            outcome = &mut work => return outcome,
+            outcome = &mut work => return outcome.map_err(|failure| {
+                // What ran into the call's own deadline is told as that, whoever noticed it first.
+                let deadline = Instant::from_std(context.deadline) + context.client.waited();
+                let late = deadline <= Instant::now() && failure.fault == Fault::Service;
+                if late && failure.rpc.is_none() { overdue(subject, start) } else { failure }
+            }),
             () = &mut sleep => {
                 let deadline = Instant::from_std(context.deadline) + context.client.waited();
                 if deadline <= Instant::now() + Duration::from_millis(1) {
-                    let (target, read_only) = (target.label.to_string(), target.read_only);
-                    return Err(Error::Deadline { target, within: start.elapsed(), read_only }.into());
+                    return Err(overdue(subject, start));
                 }
                 sleep.as_mut().reset(deadline);
             }
         }
     }
+}
+
+fn overdue(subject: &Subject, start: Instant) -> Failure {
+    let (target, read_only) = (subject.target.to_string(), subject.read_only);
+    Error::Deadline { target, within: start.elapsed(), read_only }.into()
 }
 
 /// The call was made, but its outcome is not on disk: it is not answered as done.
@@ -327,4 +377,122 @@ fn unrecorded(error: Error, read_only: bool) -> Failure {
 /// Makes the result fit the caller: passes through until results are shaped.
 fn shape(outcome: Outcome) -> Outcome {
     outcome
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use trunkline_discovery::{Catalog, Registered};
+    use trunkline_model::{BoxFuture, Contents, Item, ServiceId, ServiceState, ServiceStatus, ToolResult};
+    use trunkline_policy::{Authenticator, Authorizer};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A gateway that keeps its record in `folder`, as one process after another may.
+    pub(crate) fn gateway(folder: &std::path::Path, rules: &serde_json::Value) -> Arc<Gateway> {
+        let now: Arc<dyn Fn() -> jiff::Timestamp + Send + Sync> = Arc::new(jiff::Timestamp::now);
+        let config = trunkline_event_log::Config::new(folder.join("events.db"));
+        let (log, writer) = config.build(now.clone()).unwrap();
+        std::thread::spawn(move || writer.run());
+        Gateway::new(crate::Parts {
+            config: crate::Config::default(),
+            catalog: Arc::new(Catalog::new()),
+            log,
+            authenticator: Authenticator::new(&trunkline_policy::identity::api_key::Config::default())
+                .unwrap(),
+            authorizer: Authorizer::new(&serde_json::from_value(rules.clone()).unwrap()),
+            sealer: crate::Sealer::new(&[7; 32]).unwrap(),
+            sources: crate::Sources {
+                now,
+                time_id: Arc::new(Uuid::now_v7),
+                random_id: Arc::new(Uuid::new_v4),
+            },
+            tasks: tokio_util::task::TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+        })
+    }
+
+    /// A service that has resources: it reads those that begin with its name, and knows no other.
+    struct Files(ServiceId);
+
+    impl Service for Files {
+        fn id(&self) -> &ServiceId {
+            &self.0
+        }
+
+        fn status(&self) -> ServiceStatus {
+            let protocol = "test".to_owned();
+            ServiceStatus { state: ServiceState::Up, cause: None, restarts: 0, protocol, stderr: Vec::new() }
+        }
+
+        fn contents(&self) -> Arc<Contents> {
+            let raw = Json::parse(r#"{"uri":"x:listed","name":"listed"}"#.to_owned()).unwrap();
+            let listed = Item { key: Arc::from("x:listed"), raw };
+            Arc::new(Contents { resources: vec![listed], ..Contents::default() })
+        }
+
+        fn request<'a>(
+            &'a self,
+            call: &'a Call,
+            _context: &'a CallContext,
+        ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+            Box::pin(async move {
+                if call.service == self.0 && call.name.starts_with(self.0.as_str()) {
+                    return Ok(ToolResult::raw(Json::empty_object(), false).into());
+                }
+                let none = Failure::service("TL4004", "No", "no such resource", EffectState::None, "");
+                Err(none.rpc(Json::empty_object()))
+            })
+        }
+
+        fn subscribe<'a>(&'a self, _uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), Failure>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    async fn read(gateway: &Arc<Gateway>, uri: &str) -> Result<Outcome, Failure> {
+        let request = Request {
+            id: gateway.new_call(),
+            door: "http",
+            operation: Operation::ReadResource,
+            name: Arc::from(uri),
+            arguments: Json::empty_object(),
+            meta: None,
+            resume: None,
+            idempotency_key: None,
+        };
+        let context = gateway.context(Arc::new(Principal::local()));
+        gateway.call(request, context).await
+    }
+
+    #[tokio::test]
+    async fn a_resource_is_read_only_from_services_that_policy_allows() {
+        let folder = tempfile::tempdir().unwrap();
+        let deny = |service: &str| serde_json::json!({"effect": "deny", "service": service});
+        let gateway = gateway(folder.path(), &serde_json::json!({"rules": [deny("a"), deny("c")]}));
+        let services = ["a", "b", "c"].map(|name| {
+            let service: Arc<dyn Service> = Arc::new(Files(ServiceId::new(name)));
+            (ServiceId::new(name), Registered { service, names: trunkline_discovery::Names::Plain })
+        });
+        gateway.set_services(services.into_iter().collect());
+        assert!(read(&gateway, "b:1").await.is_ok());
+        assert!(read(&gateway, "a:1").await.is_err_and(|failure| failure.rpc.is_some()));
+        assert!(read(&gateway, "c:1").await.is_err_and(|failure| failure.rpc.is_some()));
+        let unknown = "q".repeat(300);
+        assert_eq!(capped(&unknown).len(), MAX_ECHO);
+        let open = Authorizer::new(&trunkline_policy::authorize::Config::default());
+        let closed = serde_json::json!({"default": "deny"});
+        let closed = Authorizer::new(&serde_json::from_value(closed).unwrap());
+        for (authorizer, code) in [(open, None), (closed, Some("TL2003"))] {
+            let keys = Authenticator::new(&trunkline_policy::identity::api_key::Config::default()).unwrap();
+            gateway.reconfigure(crate::Config::default(), keys, authorizer);
+            assert_eq!(read(&gateway, "c:2").await.err().map(|failure| failure.code), code);
+        }
+        let mut record = gateway.log.subscribe(1);
+        let mut targets = Vec::new();
+        while targets.len() < 5 {
+            targets.push(record.next().await.unwrap().unwrap().event.target.to_string());
+        }
+        assert_eq!(targets, ["b/b:1", "b/a:1", "b/c:1", "c/c:2", "c:2"]);
+    }
 }

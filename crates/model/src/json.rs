@@ -119,7 +119,7 @@ impl Json {
     /// Parses the text into a tree.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        serde_json::from_slice(&self.0).unwrap_or(Value::Null)
+        crate::plain::value(&self.0).unwrap_or(Value::Null)
     }
 
     /// Parses the text into `T`.

@@ -13,6 +13,7 @@ mod event;
 mod failure;
 mod json;
 mod outcome;
+mod plain;
 mod principal;
 mod schema;
 mod secret;

@@ -104,9 +104,15 @@ pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
         tokio::io::stdout(),
         app.doors.clone(),
     );
+    let mut serving = std::pin::pin!(serving);
     let served = tokio::select! {
-        served = serving => served,
-        () = stop_signal() => Ok(()),
+        served = &mut serving => served,
+        () = stop_signal() => {
+            app.gateway.close();
+            app.doors.cancel();
+            // The answers of calls that end meanwhile are written.
+            tokio::time::timeout(GRACE, serving).await.unwrap_or(Ok(()))
+        }
     };
     app.stop().await?;
     served.context("standard input or output failed")
@@ -130,10 +136,12 @@ impl App {
             sealer: state::sealer(folder)?,
             sources,
             tasks: calls.clone(),
+            runtime: tokio::runtime::Handle::current(),
         });
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone())?;
-        services.apply(config, &loaded.base).await?;
+        let prepared = services.prepare(config, &loaded.base).await?;
+        services.put_in_place(prepared);
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
         tasks.spawn(async move {
             while ended.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {

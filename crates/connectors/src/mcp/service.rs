@@ -113,13 +113,7 @@ impl Core {
         context: &CallContext,
     ) -> Result<Outcome, Failure> {
         let limit = Duration::from_millis(self.hub.config.timeout_ms);
-        let start = Instant::now();
-        let deadline = (start + limit).min(Instant::from_std(context.deadline));
-        let outcome = match tokio::time::timeout_at(deadline, call).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Timeout(start.elapsed())),
-        };
-        outcome.map_err(|error| error.into_failure(self.hub.id.as_str()))
+        within_time(limit, call, context).await.map_err(|error| error.into_failure(self.hub.id.as_str()))
     }
 
     async fn call(&self, request: &Request<'_>, context: &CallContext) -> Result<Outcome, Error> {
@@ -284,6 +278,36 @@ impl Service for McpService {
             let done = self.core.subscribe(uri, on).await;
             done.map_err(|error| error.into_failure(self.core.hub.id.as_str()))
         })
+    }
+}
+
+/// Waits for a call as long as the service and the caller's deadline allow. Time spent waiting for the caller's answers
+/// counts for neither.
+async fn within_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+    context: &CallContext,
+) -> Result<T, Error> {
+    let start = Instant::now();
+    let before = context.client.waited();
+    let deadline = || {
+        let waited = context.client.waited();
+        (start + limit + waited.saturating_sub(before)).min(Instant::from_std(context.deadline) + waited)
+    };
+    let mut call = std::pin::pin!(call);
+    let mut sleep = std::pin::pin!(tokio::time::sleep_until(deadline()));
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut call => return outcome,
+            () = &mut sleep => {
+                let deadline = deadline();
+                if deadline <= Instant::now() + Duration::from_millis(1) {
+                    return Err(Error::Timeout(start.elapsed()));
+                }
+                sleep.as_mut().reset(deadline);
+            }
+        }
     }
 }
 

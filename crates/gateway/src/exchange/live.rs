@@ -65,7 +65,7 @@ impl Drop for Between<'_> {
             return;
         }
         let (gateway, request, context) = (self.gateway.clone(), self.request.clone(), self.context.clone());
-        self.gateway.tasks.spawn(async move {
+        self.gateway.spawn(async move {
             let failure = Error::Cancelled.into();
             if let Err(error) = gateway.recorder.gave_up(&gateway, &request, &context, &failure).await {
                 tracing::error!(call = %request.id, %error, "a cancelled call is not in the record");

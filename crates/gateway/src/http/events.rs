@@ -112,7 +112,7 @@ fn stream(gateway: &Gateway, from: u64, filter: Filter, specification: bool) -> 
                 .data(render(&recorded, specification).to_string()),
         )
     });
-    let events = events.take_until(gateway.closing.clone().cancelled_owned());
+    let events = events.take_until(gateway.closing().clone().cancelled_owned());
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use serde::Serialize;
-use trunkline_model::ServiceState;
+use trunkline_model::{Principal, PrincipalKind, ServiceState};
 use utoipa::ToSchema;
 
 use crate::Gateway;
@@ -36,13 +36,18 @@ pub(crate) struct Service {
     prompts: usize,
     /// How many resources and templates it has.
     resources: usize,
-    /// The last lines that it wrote to standard error.
+    /// The last lines that it wrote to standard error, which may say more than its tools would: none for the holders
+    /// of API keys.
     stderr: Vec<String>,
 }
 
 /// The services, in the order of the configuration.
 #[utoipa::path(get, path = "/v1/services", responses((status = 200, body = Services)))]
-pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Services> {
+pub(crate) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+) -> Json<Services> {
+    let keyed = principal.kind == PrincipalKind::ApiKey;
     let services = gateway.catalog().services();
     let services = services
         .iter()
@@ -58,7 +63,7 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Services> 
                 tools: contents.tools.len(),
                 prompts: contents.prompts.len(),
                 resources: contents.resources.len() + contents.templates.len(),
-                stderr: status.stderr,
+                stderr: if keyed { Vec::new() } else { status.stderr },
             }
         })
         .collect();

@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_model::{Effects, Json as RawJson, Operation, Principal};
+use trunkline_model::{CallId, Effects, Json as RawJson, Operation, Principal};
 use utoipa::{IntoParams, ToSchema};
 
 use super::idempotency;
@@ -146,37 +146,45 @@ fn tool(entry: &trunkline_discovery::ToolEntry) -> Tool {
 pub(crate) async fn call(
     State(gateway): State<Arc<Gateway>>,
     Extension(principal): Extension<Arc<Principal>>,
-    Path(tool): Path<String>,
+    tool: Result<Path<String>, axum::extract::rejection::PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response<Body>, Problem> {
+    let Path(tool) = tool.map_err(|error| Error::Params(error.body_text()))?;
     let Some(name) = tool.strip_suffix(":call") else {
         return Err(Error::NotFound(format!("/v1/tools/{tool}")).into());
     };
     let limit = gateway.rules.load().config.max_request_bytes;
     let body = read_body(body, limit).await?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let call = gateway.new_call();
     let Some(key) = text("idempotency-key") else {
-        return run(&gateway, principal, name, &headers, body, None).await;
+        return run(&gateway, call, principal, name, &headers, body, None).await;
     };
-    let request = idempotency::Key::new(&principal, key, name, &body)?;
-    match idempotency::begin(&gateway, &request, &principal).await? {
-        idempotency::Begun::Before(response) => Ok(response),
-        idempotency::Begun::Now(version) => {
-            // It runs to its end even where the caller goes away: the answer is there when the caller comes back.
-            let (runner, name, key) = (gateway.clone(), name.to_owned(), key.to_owned());
-            let running = gateway.tasks.spawn(async move {
-                let answer = run(&runner, principal.clone(), &name, &headers, body, Some(&key)).await;
-                let answer = answer.unwrap_or_else(|problem| super::problem::response(&problem.0));
-                idempotency::end(&runner, &request, version, principal, answer).await
-            });
-            Ok(running.await.map_err(|error| Error::Log(error.to_string()))??)
+    let state = text("trunkline-request-state");
+    let request = idempotency::Key::new(&principal, key, name, state, &body)?;
+    let begins = state.is_none().then_some(call);
+    // From the key's beginning to its end, also where the caller goes away: the answer is there when it comes back.
+    let (runner, name, key) = (gateway.clone(), name.to_owned(), key.to_owned());
+    let running = gateway.spawn(async move {
+        match idempotency::begin(&runner, &request, &principal, begins).await? {
+            idempotency::Begun::Before(response) => Ok(response),
+            idempotency::Begun::Now(version) => {
+                match run(&runner, call, principal.clone(), &name, &headers, body, Some(&key)).await {
+                    Ok(answer) => idempotency::end(&runner, &request, version, principal, answer).await,
+                    Err(Problem(failure)) => {
+                        idempotency::failed(&runner, &request, version, principal, failure).await
+                    }
+                }
+            }
         }
-    }
+    });
+    Ok(running.await.map_err(|error| Error::Log(error.to_string()))??)
 }
 
 async fn run(
     gateway: &Arc<Gateway>,
+    call: CallId,
     principal: Arc<Principal>,
     name: &str,
     headers: &HeaderMap,
@@ -187,7 +195,7 @@ async fn run(
     let state = text("trunkline-request-state");
     let (arguments, responses) = arguments(body, state.is_some())?;
     let request = Request {
-        id: gateway.new_call(),
+        id: call,
         door: "http",
         operation: Operation::CallTool,
         name: Arc::from(name),
@@ -244,7 +252,7 @@ fn arguments(body: bytes::Bytes, resumed: bool) -> Result<(RawJson, Option<RawJs
     Ok((body, None))
 }
 
-fn respond(call: trunkline_model::CallId, ending: Ending) -> Response<Body> {
+fn respond(call: CallId, ending: Ending) -> Response<Body> {
     let (status, body) = match ending {
         Ending::Complete(result) => {
             let head = format!(

@@ -23,7 +23,7 @@ use super::reply::{
 };
 use super::session::{CallStream, Running, Session};
 use super::severity;
-use crate::exchange::{Caller, Exchange, Journal, Step, WayBack};
+use crate::exchange::{Caller, Exchange, Journal, Outbox, Step, WayBack};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
 
@@ -119,10 +119,7 @@ pub(crate) async fn end_session(gateway: &Arc<Gateway>, session: &Session) -> Re
     gateway.recorder.session(&session.id, &session.principal, Phase::Completed, &json!({})).await?;
     gateway.sessions.remove(&session.id);
     session.cancel_all();
-    for uri in session.unsubscribe_all() {
-        // The service may be gone; then there is nothing to end.
-        let _ = gateway.want(&session.principal, &uri, false).await;
-    }
+    session.unsubscribe_all();
     Ok(())
 }
 
@@ -165,6 +162,7 @@ async fn dispatch(
 ) -> Result<Answer, Failure> {
     let params = Params::parse(message.params)?;
     if let Some(list) = List::of_method(method) {
+        gateway.let_start().await;
         let result = gateway.list(list, &session.principal, Era::Legacy, params.cursor.as_deref())?;
         return Ok(Answer::result(id, &result));
     }
@@ -180,13 +178,11 @@ async fn dispatch(
             Ok(Answer::result(id, b"{}"))
         }
         "resources/subscribe" | "resources/unsubscribe" => {
-            let on = method == "resources/subscribe";
             let uri = params.uri.ok_or_else(|| Error::Params("params lack \"uri\"".to_owned()))?;
-            if session.subscribe(&uri, on)
-                && let Err(failure) = gateway.want(&session.principal, &uri, on).await
-            {
-                session.subscribe(&uri, !on);
-                return Err(failure);
+            if method == "resources/unsubscribe" {
+                session.unsubscribe(&uri);
+            } else if !session.subscribed(&uri) {
+                session.subscribe(&uri, gateway.subscribe(&uri, &session.principal).await?)?;
             }
             Ok(Answer::result(id, b"{}"))
         }
@@ -233,7 +229,7 @@ async fn call(
             let messages = stream.read(0);
             let driven =
                 Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
-            gateway.tasks.spawn(driven.run(exchange, Some(first)));
+            gateway.spawn(driven.run(exchange, Some(first)));
             Ok(Answer::Stream(messages))
         }
     }
@@ -337,15 +333,11 @@ async fn answer_question(
         (None, Some(error)) => Err(Json::slice_of(body, error)),
         (None, None) => return Ok(Answer::Accepted),
     };
-    let (outbox, number) = match session.asked(&id) {
-        Some(asked) => asked,
-        None => {
-            let Some((call, number)) = parse_numbered(&id) else { return Ok(Answer::Accepted) };
-            let Some(exchange) = take_up(gateway, session, call).await? else { return Ok(Answer::Accepted) };
-            (exchange, number)
-        }
-    };
-    outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))?;
+    if let Some((outbox, number)) = session.asked(&id) {
+        outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))?;
+    } else if let Some((call, number)) = parse_numbered(&id) {
+        take_up(gateway, session, call, Some((number, answer))).await?;
+    }
     Ok(Answer::Accepted)
 }
 
@@ -359,42 +351,51 @@ pub(crate) async fn resume_stream(
     if let Some(stream) = session.stream(call) {
         return Ok(Some(stream.read(number + 1)));
     }
-    take_up(gateway, session, call).await?;
+    take_up(gateway, session, call, None).await?;
     Ok(session.stream(call).map(|stream| stream.read(number + 1)))
 }
 
 /// Makes a call again that was under way when an earlier process ended: its answered questions are answered from the
-/// log, the open ones are put to the client again. None where there is no such call, or it has ended.
+/// log, the open ones are put to the client again, except for one that `answer` is for. Nothing happens where there is
+/// no such call, or it has ended; where it is under way already, it gets the answer.
 async fn take_up(
     gateway: &Arc<Gateway>,
     session: &Arc<Session>,
     call: CallId,
-) -> Result<Option<Arc<crate::exchange::Outbox>>, Failure> {
+    answer: Option<(u64, Result<Json, Json>)>,
+) -> Result<(), Failure> {
+    let answered = async |outbox: &Outbox| match answer {
+        Some((number, answer)) => {
+            outbox.answer(number, answer).await.map_err(|error| Error::Log(error.to_string()))
+        }
+        None => Ok(()),
+    };
     let _alone = session.taking_up.lock().await;
     if let Some(outbox) = session.under_way(call) {
-        return Ok(Some(outbox));
+        return Ok(answered(&outbox).await?);
     }
     if session.stream(call).is_some() {
-        return Ok(None);
+        return Ok(());
     }
     let journal = Journal::read(gateway, call, "mcp").await.map_err(|error| Error::Log(error.to_string()))?;
-    let Some(journal) = journal else { return Ok(None) };
+    let Some(journal) = journal else { return Ok(()) };
     let origin = journal.origin();
     let door = origin.door.clone().filter(|door| *door.session == *session.id);
-    let Some(door) = door else { return Ok(None) };
+    let Some(door) = door else { return Ok(()) };
     let reply =
         Reply { id: door.request_id, operation: origin.operation, progress_token: door.progress_token };
     let caller = caller(session, &reply);
     let exchange = Exchange::take_up(gateway, journal, caller, "mcp");
+    // Before the call runs: what is answered is not asked again.
+    answered(&exchange.outbox).await?;
     let running = session.run(reply.id.as_str(), exchange.outbox.clone());
     // Messages are numbered on from where no earlier process has come, so that a client which names the last one it
     // saw gets all of these.
     let first = u64::try_from((gateway.sources.now)().as_microsecond()).unwrap_or(0);
     let stream = session.open_stream(call, first);
-    let outbox = exchange.outbox.clone();
     let driven = Driven { gateway: gateway.clone(), session: session.clone(), reply, stream, running };
-    gateway.tasks.spawn(driven.run(exchange, None));
-    Ok(Some(outbox))
+    gateway.spawn(driven.run(exchange, None));
+    Ok(())
 }
 
 impl Reply {

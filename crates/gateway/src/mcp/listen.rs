@@ -16,11 +16,8 @@ use super::message::keys;
 use super::reply::{Frame, notification, result_message, with_members};
 use super::session::Session;
 use super::severity_of;
-use crate::observer::Notice;
+use crate::observer::{MAX_SUBSCRIPTIONS, Notice, Subscription};
 use crate::{Error, Gateway};
-
-/// The most resources that one listener may name.
-const MAX_RESOURCES: usize = 1_000;
 
 /// What a modern listener wants to hear of.
 #[derive(Clone, Default, Deserialize, Serialize)]
@@ -36,29 +33,6 @@ struct Filter {
     resource_subscriptions: Vec<String>,
 }
 
-/// Holds subscriptions to resources, and ends them when the listener goes.
-struct Subscribed {
-    gateway: Arc<Gateway>,
-    principal: Arc<Principal>,
-    uris: Vec<String>,
-}
-
-impl Drop for Subscribed {
-    fn drop(&mut self) {
-        let (gateway, uris) = (self.gateway.clone(), std::mem::take(&mut self.uris));
-        let principal = self.principal.clone();
-        if uris.is_empty() {
-            return;
-        }
-        self.gateway.tasks.spawn(async move {
-            for uri in uris {
-                // The service may be gone; then there is nothing to end.
-                let _ = gateway.want(&principal, &uri, false).await;
-            }
-        });
-    }
-}
-
 /// The stream of `subscriptions/listen`: an acknowledgement, then what was asked for, each tagged with the request's
 /// id, and the result when the gateway ends.
 pub(super) fn modern(
@@ -67,14 +41,16 @@ pub(super) fn modern(
     id: &Json,
     filter: Option<&RawValue>,
 ) -> Result<BoxStream<'static, Frame>, Failure> {
-    let filter: Filter = match filter {
+    let mut filter: Filter = match filter {
         None => Filter::default(),
         Some(raw) => serde_json::from_str(raw.get())
             .map_err(|error| Error::Params(format!("params.notifications: {error}")))?,
     };
-    if filter.resource_subscriptions.len() > MAX_RESOURCES {
+    if filter.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
         return Err(Error::TooMany("resources of one listener").into());
     }
+    // What is not there for this principal is not acknowledged.
+    filter.resource_subscriptions.retain(|uri| gateway.reader(uri, principal).is_ok());
     let notices = gateway.hub.listen();
     let tag = Json::from(json!({ keys::SUBSCRIPTION: id.to_value() }));
     let accepted = Json::from(json!({ "notifications": filter }));
@@ -83,7 +59,7 @@ pub(super) fn modern(
         &with_members(&accepted, &[("_meta", &tag)]),
     );
     let first = futures_util::stream::once(std::future::ready(Frame { id: None, data: acknowledged }));
-    let closing = gateway.closing.clone();
+    let closing = gateway.closing().clone();
     let last = result_message(
         id,
         json!({ "resultType": "complete", "_meta": tag.to_value() }).to_string().as_bytes(),
@@ -91,17 +67,16 @@ pub(super) fn modern(
     let last = futures_util::stream::once(std::future::ready(Frame { id: None, data: last }));
     let (gateway, principal) = (gateway.clone(), principal.clone());
     let rest = futures_util::stream::once(async move {
-        let mut subscribed =
-            Subscribed { gateway: gateway.clone(), principal: principal.clone(), uris: Vec::new() };
+        let mut held: Vec<Subscription> = Vec::with_capacity(filter.resource_subscriptions.len());
         for uri in &filter.resource_subscriptions {
-            match gateway.want(&principal, uri, true).await {
-                Ok(()) => subscribed.uris.push(uri.clone()),
+            match gateway.subscribe(uri, &principal).await {
+                Ok(subscription) => held.push(subscription),
                 Err(failure) => tracing::warn!(%uri, %failure, "a resource can't be subscribed to"),
             }
         }
         changes(notices, move |notice| {
-            let _held = &subscribed;
-            modern_message(notice, &filter)
+            let _held = &held;
+            modern_message(&gateway, &principal, notice, &filter)
                 .map(|(method, params)| notification(method, &with_members(&params, &[("_meta", &tag)])))
         })
     })
@@ -109,35 +84,46 @@ pub(super) fn modern(
     Ok(first.chain(rest).take_until(closing.cancelled_owned()).chain(last).boxed())
 }
 
-fn modern_message(notice: &Notice, filter: &Filter) -> Option<(&'static str, Json)> {
-    let (wanted, message) = match notice {
-        Notice::Tools => (filter.tools_list_changed, list_changed(notice)),
-        Notice::Prompts => (filter.prompts_list_changed, list_changed(notice)),
-        Notice::Resources => (filter.resources_list_changed, list_changed(notice)),
-        Notice::Updated(uri) => {
-            (filter.resource_subscriptions.iter().any(|wanted| **wanted == **uri), list_changed(notice))
+fn modern_message(
+    gateway: &Gateway,
+    principal: &Principal,
+    notice: &Notice,
+    filter: &Filter,
+) -> Option<(&'static str, Json)> {
+    let wanted = match notice {
+        Notice::Tools => filter.tools_list_changed,
+        Notice::Prompts => filter.prompts_list_changed,
+        Notice::Resources => filter.resources_list_changed,
+        Notice::Updated { service, own, uri } => {
+            filter.resource_subscriptions.iter().any(|wanted| **wanted == **uri)
+                && gateway.may_read(principal, service, own)
         }
-        Notice::Log(_) => (false, None),
+        Notice::Log { .. } => false,
     };
-    message.filter(|_| wanted)
+    list_changed(notice).filter(|_| wanted)
 }
 
 /// The stream of a legacy session outside any request.
 pub(super) fn legacy(gateway: &Arc<Gateway>, session: &Arc<Session>) -> BoxStream<'static, Frame> {
-    let session = session.clone();
-    changes(gateway.hub.listen(), move |notice| {
+    let (session, closing) = (session.clone(), gateway.closing().clone());
+    let (notices, gateway) = (gateway.hub.listen(), gateway.clone());
+    // The rules may have changed since the session began, so each notice is held against them.
+    let message = move |notice: &Notice| {
         let (method, params) = match notice {
-            Notice::Updated(uri) if !session.subscribed(uri) => return None,
-            Notice::Log(params) => {
-                let wanted = severity_of(params).is_none_or(|level| level <= session.log_level());
+            Notice::Updated { service, own, uri } => {
+                let wanted = session.subscribed(uri) && gateway.may_read(&session.principal, service, own);
+                list_changed(notice).filter(|_| wanted)?
+            }
+            Notice::Log { service, params } => {
+                let wanted = severity_of(params).is_none_or(|level| level <= session.log_level())
+                    && gateway.may_use(&session.principal, service);
                 ("notifications/message", wanted.then(|| params.clone())?)
             }
             other => list_changed(other)?,
         };
         Some(notification(method, &params))
-    })
-    .take_until(gateway.closing.clone().cancelled_owned())
-    .boxed()
+    };
+    changes(notices, message).take_until(closing.cancelled_owned()).boxed()
 }
 
 fn list_changed(notice: &Notice) -> Option<(&'static str, Json)> {
@@ -145,8 +131,10 @@ fn list_changed(notice: &Notice) -> Option<(&'static str, Json)> {
         Notice::Tools => ("notifications/tools/list_changed", Json::empty_object()),
         Notice::Prompts => ("notifications/prompts/list_changed", Json::empty_object()),
         Notice::Resources => ("notifications/resources/list_changed", Json::empty_object()),
-        Notice::Updated(uri) => ("notifications/resources/updated", Json::from(json!({ "uri": &**uri }))),
-        Notice::Log(_) => return None,
+        Notice::Updated { uri, .. } => {
+            ("notifications/resources/updated", Json::from(json!({ "uri": &**uri })))
+        }
+        Notice::Log { .. } => return None,
     })
 }
 

@@ -1,14 +1,22 @@
 //! Lists of tools, prompts and resources, and what the gateway says of itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_model::{Json, Operation, Principal};
+use tokio::time::Instant;
+use trunkline_model::{Json, Operation, Principal, ServiceState};
 
 use super::message::keys;
 use super::reply::Era;
 use super::{LEGACY, MODERN};
 use crate::{Error, Gateway};
+
+/// How long a list waits for services that are just starting.
+const START: Duration = Duration::from_secs(2);
+
+/// How often it looks whether they have started.
+const START_STEP: Duration = Duration::from_millis(10);
 
 /// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +49,19 @@ impl List {
 }
 
 impl Gateway {
+    /// Whether some service has not answered yet since the start.
+    fn is_starting(&self) -> bool {
+        self.catalog.services().values().any(|entry| entry.service.status().state == ServiceState::Starting)
+    }
+
+    /// Waits for services that are just starting, for a moment: many clients list once, when they connect.
+    pub(crate) async fn let_start(&self) {
+        let until = Instant::now() + START;
+        while self.is_starting() && Instant::now() < until && !self.is_closing() {
+            tokio::time::sleep(START_STEP).await;
+        }
+    }
+
     /// A list as a result: what the principal may use, in the order of the catalogue. It has one page.
     pub(crate) fn list(
         &self,
@@ -60,7 +81,8 @@ impl Gateway {
         let mut out = Vec::with_capacity(256 + 512 * snapshot.tools.len());
         out.extend_from_slice(b"{");
         if era == Era::Modern {
-            let ttl = rules.config.list_ttl_ms;
+            // A list that is about to grow is not to be kept.
+            let ttl = if self.is_starting() { 0 } else { rules.config.list_ttl_ms };
             let head = format!(r#""resultType":"complete","ttlMs":{ttl},"cacheScope":"private","#);
             out.extend_from_slice(head.as_bytes());
         }

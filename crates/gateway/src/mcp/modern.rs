@@ -37,11 +37,15 @@ struct Reply {
     progress_token: Option<Json>,
 }
 
-/// Whether a message belongs to this era: by its header, its `_meta`, or a method that only exists here.
-pub(crate) fn is_modern(header: Option<&str>, message: &Message<'_>, meta: &Meta<'_>) -> bool {
+/// Whether a message belongs to this era: by its header, a method that only exists here, or its `_meta`. That is read
+/// last, and only where the body has the word at all.
+pub(crate) fn is_modern(header: Option<&str>, body: &[u8], message: &Message<'_>) -> bool {
     header.is_some_and(|version| version >= MODERN)
-        || meta.version.is_some()
         || matches!(message.method.as_deref(), Some("server/discover" | "subscriptions/listen"))
+        || memchr::memmem::find(body, b"protocolVersion").is_some()
+            && Params::parse(message.params)
+                .and_then(|params| Ok(Meta::parse(params.meta)?.version.is_some()))
+                .unwrap_or_default()
 }
 
 /// Answers a request. `headers` are there where the transport is HTTP.
@@ -80,6 +84,7 @@ async fn dispatch(
         param_headers::check_standard(headers, method, name)?;
     }
     if let Some(list) = List::of_method(method) {
+        gateway.let_start().await;
         let result = gateway.list(list, &peer.principal, Era::Modern, params.cursor.as_deref())?;
         return Ok(Answer::result(id, &result));
     }

@@ -1,6 +1,6 @@
 //! Sessions of the legacy era, and the streams of their calls.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use trunkline_model::{CallId, ClientFeatures, Principal};
 
 use super::reply::Frame;
+use crate::Error;
 use crate::exchange::Outbox;
+use crate::observer::{MAX_SUBSCRIPTIONS, Subscription};
 
 /// The most calls whose streams a session keeps for a client that comes back.
 const MAX_STREAMS: usize = 64;
@@ -77,7 +79,7 @@ pub(crate) struct Session {
     pub(crate) conversation: Arc<str>,
     log_level: AtomicU8,
     used: Mutex<Instant>,
-    subscriptions: Mutex<HashSet<String>>,
+    subscriptions: Mutex<HashMap<String, Subscription>>,
     /// Calls under way by the JSON text of their request's id.
     running: Mutex<HashMap<Box<str>, Arc<Outbox>>>,
     /// Questions that wait for the client's answer, by the id of our request.
@@ -131,18 +133,27 @@ impl Session {
     }
 
     pub(crate) fn subscribed(&self, uri: &str) -> bool {
-        self.subscriptions.lock().contains(uri)
+        self.subscriptions.lock().contains_key(uri)
     }
 
-    /// Notes a subscription or its end. Returns whether that is news.
-    pub(crate) fn subscribe(&self, uri: &str, on: bool) -> bool {
+    /// Keeps a subscription for as long as the session lasts.
+    pub(crate) fn subscribe(&self, uri: &str, subscription: Subscription) -> Result<(), Error> {
         let mut subscriptions = self.subscriptions.lock();
-        if on { subscriptions.insert(uri.to_owned()) } else { subscriptions.remove(uri) }
+        if subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return Err(Error::TooMany("subscriptions of one session"));
+        }
+        subscriptions.insert(uri.to_owned(), subscription);
+        Ok(())
     }
 
-    /// Ends all subscriptions and returns them.
-    pub(crate) fn unsubscribe_all(&self) -> Vec<String> {
-        self.subscriptions.lock().drain().collect()
+    /// Ends a subscription.
+    pub(crate) fn unsubscribe(&self, uri: &str) {
+        self.subscriptions.lock().remove(uri);
+    }
+
+    /// Ends all subscriptions.
+    pub(crate) fn unsubscribe_all(&self) {
+        self.subscriptions.lock().clear();
     }
 
     /// Notes a call under way, until the returned guard goes.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use trunkline_model::{Principal, TraceContext};
 
 use super::legacy;
-use super::message::{Message, Meta, Params};
+use super::message::{Message, Params};
 use super::modern::{self, Peer};
 use super::reply::{Answer, Era};
 use super::session::Session;
@@ -36,7 +36,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let (messages, queue) = mpsc::channel(BACKLOG);
-    let writing = gateway.tasks.spawn(write(output, queue));
+    let writing = gateway.spawn(write(output, queue));
     let peer =
         Peer { principal: Arc::new(Principal::local()), door: "stdio", trace: TraceContext::default() };
     let limit = gateway.rules.load().config.max_request_bytes;
@@ -47,6 +47,7 @@ pub async fn serve(
         session: None,
         running: Arc::new(tokio::sync::Semaphore::new(MAX_RUNNING)),
         requests: Arc::default(),
+        gone: CancellationToken::new(),
     };
     let mut input = BufReader::new(input);
     let read = loop {
@@ -135,6 +136,8 @@ struct Client {
     running: Arc<tokio::sync::Semaphore>,
     /// Modern requests under way by the JSON text of their ids. They can be cancelled.
     requests: Arc<Mutex<HashMap<Bytes, CancellationToken>>>,
+    /// The client has left: nobody hears of changes any more.
+    gone: CancellationToken,
 }
 
 impl Client {
@@ -152,10 +155,8 @@ impl Client {
         if message.method.as_deref() == Some("notifications/cancelled") {
             self.cancel_modern(&message);
         }
-        let meta =
-            Params::parse(message.params).and_then(|params| Meta::parse(params.meta)).unwrap_or_default();
-        if modern::is_modern(None, &message, &meta) {
-            return self.answer(line.clone(), None).await;
+        if modern::is_modern(None, &line, &message) {
+            return self.answer(&line, &message, None).await;
         }
         if message.method.as_deref() == Some("initialize") && self.session.is_none() {
             match legacy::initialize(&self.gateway, &self.peer, &line, &message).await {
@@ -184,21 +185,29 @@ impl Client {
             legacy::handle(&self.gateway, &self.peer, &session, &line, &message).await;
             return;
         }
-        self.answer(line.clone(), Some(session)).await;
+        self.answer(&line, &message, Some(session)).await;
     }
 
-    async fn answer(&self, line: Bytes, session: Option<Arc<Session>>) {
-        let Ok(place) = self.running.clone().acquire_owned().await else { return };
+    /// Answers a request by a task of its own. Where too many are under way, it is refused: waiting for a place would
+    /// hold up the client's answers to questions, for which they may wait.
+    async fn answer(&self, line: &Bytes, message: &Message<'_>, session: Option<Arc<Session>>) {
+        let Some(id) = message.id_in(line) else { return };
+        let Ok(place) = self.running.clone().try_acquire_owned() else {
+            let era = if session.is_some() { Era::Legacy } else { Era::Modern };
+            let failure = Error::TooMany("requests").into();
+            return self.send(reply::error_message(Some(&id), &failure, era).0).await;
+        };
         let (gateway, peer, messages) = (self.gateway.clone(), self.peer.clone(), self.messages.clone());
-        let Ok(message) = Message::parse(&line) else { return };
-        let id = message.id_in(&line).filter(|_| session.is_none()).map(|id| id.bytes());
+        // Changes are told for as long as the client is there; other requests are answered to their end.
+        let listens = message.method.as_deref() == Some("subscriptions/listen");
+        let cancelled = if listens { self.gone.child_token() } else { CancellationToken::new() };
+        let id = session.is_none().then(|| id.bytes());
         let requests = self.requests.clone();
-        let cancelled = CancellationToken::new();
         if let Some(id) = &id {
             requests.lock().insert(id.clone(), cancelled.clone());
         }
         let line = line.clone();
-        self.gateway.tasks.spawn(async move {
+        self.gateway.spawn(async move {
             let answered = async {
                 let Ok(message) = Message::parse(&line) else { return };
                 let answer = match session {
@@ -229,19 +238,15 @@ impl Client {
     /// Tells the client of changes, for as long as it is there.
     fn follow(&self) {
         let Some(session) = &self.session else { return };
-        let mut changes = listen::legacy(&self.gateway, session);
-        let messages = self.messages.downgrade();
-        self.gateway.tasks.spawn(async move {
-            while let Some(frame) = changes.next().await {
-                let Some(messages) = messages.upgrade() else { return };
-                if messages.send(frame.data).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let changes = listen::legacy(&self.gateway, session);
+        let (messages, gone) = (self.messages.clone(), self.gone.clone());
+        self.gateway.spawn(gone.run_until_cancelled_owned(async move {
+            deliver(Answer::Stream(changes), &messages).await;
+        }));
     }
 
     async fn leave(&mut self) {
+        self.gone.cancel();
         if let Some(session) = self.session.take()
             && let Err(failure) = legacy::end_session(&self.gateway, &session).await
         {
@@ -263,5 +268,54 @@ async fn deliver(answer: Answer, messages: &mpsc::Sender<Bytes>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::tests::gateway;
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_its_streams() {
+        let (gateway, _folder) = gateway(&Default::default());
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (input, output) = tokio::io::split(far);
+        let serving = tokio::spawn(serve(gateway.clone(), input, output, CancellationToken::new()));
+        let (read, mut write) = tokio::io::split(near);
+        let mut lines = BufReader::new(read).lines();
+        let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+        let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+        let listen = |id: u8| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"subscriptions/listen","params":{{"notifications":{{"toolsListChanged":true}},{meta}}}}}"#
+            )
+        };
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#;
+        let next = async |lines: &mut tokio::io::Lines<_>| lines.next_line().await.unwrap().unwrap();
+        for message in [hello.to_owned(), listen(2)] {
+            write.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+            next(&mut lines).await;
+        }
+        let text = format!("{cancel}\n{}\n", listen(3));
+        write.write_all(text.as_bytes()).await.unwrap();
+        assert!(next(&mut lines).await.contains("acknowledged"));
+        gateway.reconfigure(
+            crate::Config::default(),
+            trunkline_policy::Authenticator::new(&Default::default()).unwrap(),
+            trunkline_policy::Authorizer::new(&Default::default()),
+        );
+        // The session and the second listener are told; the first listener is not there any more.
+        let mut told = 0;
+        while told < 2 {
+            let line = next(&mut lines).await;
+            assert!(!line.contains(r#"/subscriptionId":2"#), "{line}");
+            told += usize::from(line.contains("tools/list_changed"));
+        }
+        write.shutdown().await.unwrap();
+        drop(lines);
+        serving.await.unwrap().unwrap();
+        gateway.tasks.close();
+        gateway.tasks.wait().await;
     }
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use trunkline_model::{Failure, Principal};
 
-use super::message::{Message, Meta, Params, keys};
+use super::message::Message;
 use super::modern::Peer;
 use super::reply::{self, Answer, Era, Frame};
 use super::{LEGACY, MODERN, legacy, listen, modern};
@@ -21,7 +21,10 @@ use crate::{Error, Gateway};
 /// How long a stream may be silent before a comment keeps it open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The most messages of one batch (revision 2025-03-26).
+/// The revision that has batches.
+const BATCHES: &str = "2025-03-26";
+
+/// The most messages of one batch.
 const MAX_BATCH: usize = 100;
 
 const SESSION: &str = "mcp-session-id";
@@ -73,20 +76,10 @@ async fn post(
         Err(error) => return Ok(unreadable(&body, &error.into())),
     };
     let version = header(&head.headers, VERSION);
-    if is_modern(version, &body, &message) {
+    if modern::is_modern(version, &body, &message) {
         return Ok(encode(modern::handle(gateway, peer, &body, &message, Some(&head.headers)).await));
     }
     legacy_post(gateway, &peer, &head.headers, &body, &message).await
-}
-
-/// Whether a message belongs to the modern era. Its `_meta` is only read where it can matter.
-fn is_modern(version: Option<&str>, body: &[u8], message: &Message<'_>) -> bool {
-    let meta = if memchr::memmem::find(body, keys::VERSION.as_bytes()).is_some() {
-        Params::parse(message.params).and_then(|params| Meta::parse(params.meta)).unwrap_or_default()
-    } else {
-        Meta::default()
-    };
-    modern::is_modern(version, message, &meta)
 }
 
 async fn legacy_post(
@@ -128,13 +121,18 @@ async fn session_of(
     legacy::find_session(gateway, id, principal).await
 }
 
-/// A batch of messages: answered one after the other, with one array.
+/// A batch of messages: answered with one array, or as streams at once where some element has more to say than its
+/// answer. It may ask a question, which the client must hear while the element waits.
 async fn batch(
     gateway: &Arc<Gateway>,
     peer: &Peer,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<ReplyBody>, Failure> {
+    if header(headers, VERSION).is_some_and(|version| version != BATCHES) {
+        let failure = Error::Malformed(format!("only revision {BATCHES} has batches: send one message"));
+        return Ok(unreadable(body, &failure.into()));
+    }
     let messages: Vec<&serde_json::value::RawValue> = match serde_json::from_slice(body) {
         Ok(messages) => messages,
         Err(error) => return Ok(unreadable(body, &Error::Malformed(error.to_string()).into())),
@@ -144,28 +142,36 @@ async fn batch(
         return Ok(unreadable(body, &Error::Malformed(detail).into()));
     }
     let session = session_of(gateway, headers, &peer.principal).await?;
-    let mut answers: Vec<Bytes> = Vec::new();
+    let (mut answers, mut streams) = (Vec::new(), Vec::new());
     for text in messages {
-        let message = match Message::parse(text.get().as_bytes()) {
-            Ok(message) => message,
+        let answer = match Message::parse(text.get().as_bytes()) {
+            Ok(message) => legacy::handle(gateway, peer, &session, body, &message).await,
             Err(error) => {
-                answers.push(reply::unreadable(text.get().as_bytes(), &error.into()));
-                continue;
+                let body = reply::unreadable(text.get().as_bytes(), &error.into());
+                Answer::Message { body, status: 400 }
             }
         };
-        match legacy::handle(gateway, peer, &session, body, &message).await {
+        match answer {
             Answer::Accepted => {}
             Answer::Message { body, .. } => answers.push(body),
-            Answer::Stream(stream) => {
-                answers.extend(stream.map(|frame| frame.data).collect::<Vec<_>>().await)
-            }
+            Answer::Stream(stream) => streams.push(stream),
         }
     }
+    Ok(encode(together(answers, streams)))
+}
+
+/// The answers of a batch as one.
+fn together(answers: Vec<Bytes>, mut streams: Vec<BoxStream<'static, Frame>>) -> Answer {
+    if !streams.is_empty() {
+        let answered = answers.into_iter().map(|data| Frame { id: None, data });
+        streams.push(futures_util::stream::iter(answered).boxed());
+        return Answer::Stream(futures_util::stream::select_all(streams).boxed());
+    }
     if answers.is_empty() {
-        return Ok(encode(Answer::Accepted));
+        return Answer::Accepted;
     }
     let body = [b"[", &answers.join(&b","[..])[..], b"]"].concat();
-    Ok(encode(Answer::Message { body: Bytes::from(body), status: 200 }))
+    Answer::Message { body: Bytes::from(body), status: 200 }
 }
 
 async fn get(
@@ -203,7 +209,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn check_media_types(headers: &HeaderMap) -> Result<(), Error> {
     let json = |value: &str| {
-        value.trim_start().get(..16).is_some_and(|s| s.eq_ignore_ascii_case("application/json"))
+        let kind = value.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/json")
     };
     if !headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json) {
         return Err(Error::MediaType("the body must be application/json"));
@@ -261,4 +268,23 @@ fn sse(frames: BoxStream<'static, Frame>) -> BoxStream<'static, Bytes> {
         }
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_batch_asks_does_not_wait_for_its_end() {
+        let frame = |text: &'static str| Frame { id: None, data: Bytes::from_static(text.as_bytes()) };
+        let asks = futures_util::stream::once(std::future::ready(frame("question")));
+        let asks = asks.chain(futures_util::stream::pending()).boxed();
+        let waits = futures_util::stream::pending().boxed();
+        let Answer::Stream(stream) = together(vec![Bytes::from_static(b"answer")], vec![waits, asks]) else {
+            panic!("it is a stream");
+        };
+        let mut heard: Vec<_> = stream.take(2).map(|frame| frame.data).collect().await;
+        heard.sort();
+        assert_eq!(heard, ["answer", "question"]);
+    }
 }

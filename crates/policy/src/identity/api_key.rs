@@ -23,7 +23,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
-    /// The name of the key's holder: policy and the record use it.
+    /// The name of the key's holder: policy and the record use it. `local` and `trunkline` are taken.
     pub id: String,
     /// The key itself, best as `${VARIABLE}` or `${file:/path}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +32,9 @@ pub struct ApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
+
+/// The ids of principals without a key: this machine, and Trunkline itself.
+const RESERVED: [&str; 2] = ["local", "trunkline"];
 
 type Digest = [u8; SHA256_OUTPUT_LEN];
 
@@ -47,7 +50,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`Error::Key`] for each key that can't be used: not exactly one of `key` and `sha256`, an empty key, a digest
-    /// that is not 64 hexadecimal digits, an id or key that is there twice, an empty id.
+    /// that is not 64 hexadecimal digits, an id or key that is there twice, an empty id, or one of Trunkline's own.
     pub fn new(config: &Config) -> Result<Self, Vec<Error>> {
         let (mut keys, mut errors) = (Vec::with_capacity(config.api_keys.len()), Vec::new());
         let (mut ids, mut digests) = (HashSet::new(), HashSet::new());
@@ -55,6 +58,8 @@ impl Authenticator {
             let usable = digest_of(entry).and_then(|digest| {
                 if entry.id.trim().is_empty() {
                     Err("the id is empty")
+                } else if RESERVED.contains(&entry.id.as_str()) {
+                    Err("the id is Trunkline's own: take another")
                 } else if !ids.insert(entry.id.as_str()) {
                     Err("another key has the same id")
                 } else if !digests.insert(digest) {
@@ -193,11 +198,13 @@ mod tests {
                 plain("ops", "other"),
                 plain("same", "abc"),
                 plain(" ", "unnamed"),
+                plain("local", "k3"),
+                plain("trunkline", "k4"),
             ],
         };
         let errors = Authenticator::new(&config).unwrap_err();
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        assert_eq!(errors.len(), 7, "{text}");
+        assert_eq!(errors.len(), 9, "{text}");
         assert!(text.contains("\"same\": another id has the same key"), "{text}");
         assert!(!text.contains("unnamed") && !text.contains("abc\""), "a key is shown: {text}");
     }

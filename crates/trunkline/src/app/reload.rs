@@ -22,10 +22,13 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
         Ok(keys) => keys,
         Err(error) => return stays(&error),
     };
-    if let Err(error) = app.services.apply(&config, &loaded.base).await {
-        return stays(&error);
-    }
+    let services = match app.services.prepare(&config, &loaded.base).await {
+        Ok(services) => services,
+        Err(error) => return stays(&error),
+    };
+    // The rules first: nothing new may be called under the old ones.
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
+    app.services.put_in_place(services);
     for (what, changed) in [
         ("listen", config.listen != in_force.listen),
         ("data_dir", config.data_dir != in_force.data_dir),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use indexmap::IndexMap;
@@ -14,6 +15,12 @@ use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
 
 use crate::config;
+
+/// How long a service that is no longer configured goes on for the calls that it still has.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether it still has any.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
 
 /// The services that run.
 pub(super) struct Services {
@@ -30,6 +37,12 @@ struct Running {
     shutdown: CancellationToken,
 }
 
+/// Services that are built and not yet in place.
+pub(super) struct Prepared {
+    next: IndexMap<String, Running>,
+    runners: Vec<BoxFuture<'static, ()>>,
+}
+
 /// A service and what keeps it going.
 type Built = (Arc<dyn Service>, BoxFuture<'static, ()>);
 
@@ -42,10 +55,10 @@ impl Services {
         Ok(Self { gateway, tasks, shutdown, http: HttpClient::new()?, running: IndexMap::new() })
     }
 
-    /// Brings the services to what the configuration says. Where one can't be built, nothing changes.
-    pub(super) async fn apply(&mut self, config: &config::Config, base: &Path) -> anyhow::Result<()> {
+    /// Builds what the configuration says. Nothing changes yet.
+    pub(super) async fn prepare(&self, config: &config::Config, base: &Path) -> anyhow::Result<Prepared> {
         let mut next = IndexMap::new();
-        let mut started = Vec::new();
+        let mut runners = Vec::new();
         for (name, wanted) in config.services.iter().filter(|(_, service)| service.is_enabled()) {
             let kept = self.running.get(name).filter(|running| same_but_names(&running.config, wanted));
             let running = match kept {
@@ -60,27 +73,32 @@ impl Services {
                         .build(name, wanted, base, shutdown.clone())
                         .await
                         .with_context(|| format!("the service {name:?}"))?;
-                    started.push(runner);
+                    runners.push(runner);
                     Running { config: wanted.clone(), service, shutdown }
                 }
             };
             next.insert(name.clone(), running);
         }
-        for (name, old) in std::mem::replace(&mut self.running, next) {
-            let kept = self.running.get(&name).is_some_and(|new| Arc::ptr_eq(&new.service, &old.service));
-            if !kept {
-                old.shutdown.cancel();
-            }
-        }
+        Ok(Prepared { next, runners })
+    }
+
+    /// Puts the services in place. Those that they replace end when they have no calls any more, or after a while.
+    pub(super) fn put_in_place(&mut self, Prepared { next, runners }: Prepared) {
+        let before = std::mem::replace(&mut self.running, next);
         let registered = self.running.iter().map(|(name, running)| {
             let names = running.config.names;
             (ServiceId::new(name), Registered { service: running.service.clone(), names })
         });
         self.gateway.set_services(registered.collect());
-        for runner in started {
+        for runner in runners {
             self.tasks.spawn(runner);
         }
-        Ok(())
+        for (name, old) in before {
+            let kept = self.running.get(&name).is_some_and(|new| Arc::ptr_eq(&new.service, &old.service));
+            if !kept {
+                self.tasks.spawn(drain(old.service, old.shutdown));
+            }
+        }
     }
 
     async fn build(
@@ -111,6 +129,17 @@ impl Services {
         let config = config.process.as_ref().context("it needs mcp, openapi or process")?;
         Ok((process::build(config.clone(), base, id)?, Box::pin(std::future::ready(()))))
     }
+}
+
+/// Ends a service that is no longer in the catalogue when nothing holds it any more: a running call does.
+async fn drain(service: Arc<dyn Service>, shutdown: CancellationToken) {
+    let end = tokio::time::Instant::now() + DRAIN;
+    while Arc::strong_count(&service) > 1 && tokio::time::Instant::now() < end {
+        if shutdown.run_until_cancelled(tokio::time::sleep(DRAIN_STEP)).await.is_none() {
+            break;
+        }
+    }
+    shutdown.cancel();
 }
 
 /// Other names need no other connection.

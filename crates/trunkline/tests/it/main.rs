@@ -1,6 +1,13 @@
-//! Integration tests of the configuration and the command line.
+//! Integration tests of the configuration, the command line, the documentation and the doors.
 #![cfg(test)]
 
+mod bad_input;
 mod cli;
 mod config;
 mod docs;
+mod doors;
+mod failures;
+mod questions;
+mod reload;
+mod stdio;
+mod support;
