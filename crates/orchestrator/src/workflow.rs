@@ -1,0 +1,1 @@
+//! Workflows of the Open Workflow Specification 1.0.3, as typed definitions.
