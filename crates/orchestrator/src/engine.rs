@@ -18,7 +18,7 @@ use crate::entry::{Ending, Entry, Finished, InstanceId, Resolution, Started};
 use crate::fault::Fault;
 use crate::journal::{Journal, Sources};
 use crate::outside::{Endpoints, Tools};
-use crate::run::{Attempts, Bounds, Run};
+use crate::run::{Attempts, Base, Bounds, Definitions, Run};
 use crate::saga::Saga;
 use crate::workflow::Workflow;
 use crate::{Error, interpret, views};
@@ -34,6 +34,8 @@ pub struct Parts {
     pub tools: Arc<dyn Tools>,
     /// What steps call that name their endpoint themselves.
     pub endpoints: Arc<dyn Endpoints>,
+    /// Workflows that others may run.
+    pub definitions: Arc<dyn Definitions>,
     /// Where time and identities come from.
     pub sources: Sources,
     /// Limits of every run.
@@ -109,7 +111,7 @@ impl Engine {
         let started = Started {
             flow: workflow.full_name(),
             version: workflow.document.version.clone(),
-            hash: workflow.hash(),
+            hash: workflow.hash().clone(),
             definition: Json::from_value(workflow.source()),
             input: input.clone(),
             parent: None,
@@ -128,13 +130,12 @@ impl Engine {
     ) -> Arc<Run> {
         let parts = &self.0.parts;
         let (log, sources) = (parts.log.clone(), parts.sources.clone());
-        Arc::new(Run {
+        let base = Base {
             journal: Journal::new(id, workflow.full_name(), principal, log, sources),
-            workflow,
             tools: parts.tools.clone(),
             endpoints: parts.endpoints.clone(),
+            definitions: parts.definitions.clone(),
             bounds: parts.bounds,
-            input,
             cancel: CancellationToken::new(),
             orphans: TaskTracker::new(),
             saga: Saga::default(),
@@ -142,7 +143,8 @@ impl Engine {
             permits: Semaphore::new(parts.bounds.concurrency),
             interventions: Mutex::default(),
             passed: AtomicU64::new(0),
-        })
+        };
+        Run::new(base, workflow, input)
     }
 
     /// Runs an instance to its end, here or on the runtime of the engine.
@@ -196,13 +198,12 @@ impl Engine {
         }) else {
             return Err(Error::UnknownInstance(id));
         };
-        let workflow = Workflow::from_json(&started.definition)?;
+        let workflow = Workflow::from_source(Arc::new(started.definition.to_value()))?;
         let run = self.prepare(id, Arc::new(workflow), started.input.to_value(), principal);
         let cancelled = entries.iter().any(|(entry, ..)| matches!(entry, Entry::CancelRequested { .. }));
         if cancelled {
             run.cancel.cancel();
         }
-        run.restore_orphans(entries.iter().map(|(entry, ..)| entry));
         run.journal.load(entries.into_iter().map(|(entry, time, _)| (entry, time)));
         Ok(self.go(run))
     }

@@ -1,7 +1,5 @@
 //! What can go wrong with flows and instances.
 
-use trunkline_model::{Failure, Json};
-
 use crate::entry::InstanceId;
 
 /// What can go wrong with flows and instances.
@@ -28,7 +26,7 @@ pub enum Error {
     },
     /// A definition can't be read.
     #[error(transparent)]
-    Definition(#[from] crate::workflow::ReadError),
+    Definition(#[from] crate::workflow::Invalid),
     /// The event log fails.
     #[error(transparent)]
     Log(#[from] trunkline_event_log::Error),

@@ -77,7 +77,12 @@ impl Expression {
     ///
     /// # Errors
     /// [`ExpressionError`].
-    pub fn evaluate(&self, input: &Value, variables: &Variables, limits: Limits) -> Result<Value, ExpressionError> {
+    pub fn evaluate(
+        &self,
+        input: &Value,
+        variables: &Variables,
+        limits: Limits,
+    ) -> Result<Value, ExpressionError> {
         let _ = (variables, limits);
         Ok(input.clone())
     }
@@ -104,7 +109,12 @@ impl Template {
     ///
     /// # Errors
     /// [`ExpressionError`].
-    pub fn evaluate(&self, input: &Value, variables: &Variables, limits: Limits) -> Result<Value, ExpressionError> {
+    pub fn evaluate(
+        &self,
+        input: &Value,
+        variables: &Variables,
+        limits: Limits,
+    ) -> Result<Value, ExpressionError> {
         let _ = (input, variables, limits);
         Ok(self.0.clone())
     }

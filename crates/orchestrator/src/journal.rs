@@ -15,7 +15,8 @@ use trunkline_event_log::{EventLog, Expected};
 use trunkline_model::Principal;
 use uuid::Uuid;
 
-use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution};
+use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
+use crate::published::Published;
 
 /// Where time and identities come from.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ struct Replay {
     /// Until when something waits.
     waiting: HashMap<Key, Timestamp>,
     compensating: bool,
+    /// Steps that ended when their branch had gone, as far as the turns before them were taken.
+    orphans: Vec<Ended>,
     wakers: Vec<Waker>,
     /// Counts the turns that were taken.
     taken: u64,
@@ -71,9 +74,21 @@ enum Turn {
 impl Turn {
     fn is_of(&self, kind: Kind, key: &str) -> bool {
         match self {
-            Self::Ended(ended, _) => kind == Kind::Step && *ended.key == *key,
+            Self::Ended(ended, _) => kind == Kind::Step && !ended.orphan && *ended.key == *key,
             Self::Decided(of, ..) => kind == Kind::Decision && **of == *key,
             Self::Resolved(of, ..) => kind == Kind::Resolution && **of == *key,
+        }
+    }
+}
+
+impl Replay {
+    /// Takes the turns that no branch waits for any more.
+    fn pass_orphans(&mut self) {
+        while let Some(Turn::Ended(ended, _)) = self.order.front()
+            && ended.orphan
+            && let Some(Turn::Ended(ended, _)) = self.order.pop_front()
+        {
+            self.orphans.push(ended);
         }
     }
 }
@@ -109,7 +124,6 @@ impl Journal {
                     state.replay.waiting.insert(key, until);
                 }
                 Entry::Compensating { .. } => state.replay.compensating = true,
-                Entry::Ended(ended) if ended.orphan => {}
                 Entry::Ended(ended) => state.replay.order.push_back(Turn::Ended(ended, time)),
                 Entry::Decided { key, value } => state.replay.order.push_back(Turn::Decided(key, value, time)),
                 Entry::Resolved { key, resolution, .. } => {
@@ -119,6 +133,7 @@ impl Journal {
                 _ => {}
             }
         }
+        state.replay.pass_orphans();
     }
 
     /// The time of the last entry that the run has seen.
@@ -222,6 +237,32 @@ impl Journal {
         if known { state.replay.intended.remove(key) } else { None }
     }
 
+    /// The steps that an earlier process saw end when their branch had gone.
+    pub(crate) fn take_orphans(&self) -> Vec<(Intended, StepOutcome)> {
+        let mut state = self.state.lock();
+        let ended = std::mem::take(&mut state.replay.orphans);
+        let known = |ended: Ended| {
+            let intended = state.replay.intended.get(&ended.key).cloned()?;
+            Some((intended, ended.outcome))
+        };
+        ended.into_iter().filter_map(known).collect()
+    }
+
+    /// The record.
+    pub(crate) fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    /// The newest durable position.
+    pub(crate) fn head(&self) -> u64 {
+        self.log.head()
+    }
+
+    /// Follows published events.
+    pub(crate) fn events_from(&self, position: u64) -> Published {
+        Published(self.log.subscribe(position))
+    }
+
     /// Until when something was to wait, where an earlier process wrote that.
     pub(crate) fn waiting(&self, key: &str) -> Option<Timestamp> {
         self.state.lock().replay.waiting.remove(key)
@@ -240,6 +281,7 @@ impl Journal {
             match replay.order.front() {
                 Some(first) if first.is_of(kind, key) => {
                     let turn = replay.order.pop_front();
+                    replay.pass_orphans();
                     replay.taken += 1;
                     replay.wakers.drain(..).for_each(Waker::wake);
                     if let Some(

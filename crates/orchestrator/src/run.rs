@@ -57,15 +57,29 @@ impl Default for Bounds {
 /// Answers that a person may give.
 type Interventions = Mutex<HashMap<Key, oneshot::Sender<(Resolution, String)>>>;
 
-/// One running instance.
+/// Definitions that a run may name.
+pub trait Definitions: Send + Sync {
+    /// The workflow of this namespace, name and version; `latest` is the newest.
+    fn find(&self, namespace: &str, name: &str, version: &str) -> Option<Arc<Workflow>>;
+}
+
+/// One running instance, as seen by one workflow in it.
 pub(crate) struct Run {
-    pub(crate) journal: Journal,
+    base: Arc<Base>,
     pub(crate) workflow: Arc<Workflow>,
+    /// The workflow's input, as it came.
+    pub(crate) input: Value,
+    /// What tasks have exported.
+    context: Mutex<Value>,
+}
+
+/// What all workflows of an instance share.
+pub(crate) struct Base {
+    pub(crate) journal: Journal,
     pub(crate) tools: Arc<dyn Tools>,
     pub(crate) endpoints: Arc<dyn Endpoints>,
+    pub(crate) definitions: Arc<dyn Definitions>,
     pub(crate) bounds: Bounds,
-    /// The instance's input, as it came.
-    pub(crate) input: Value,
     /// Cancelled when no further step is to begin.
     pub(crate) cancel: CancellationToken,
     /// Steps whose branch has gone: their outcome is still waited for.
@@ -77,7 +91,35 @@ pub(crate) struct Run {
     pub(crate) passed: AtomicU64,
 }
 
+impl std::ops::Deref for Run {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
 impl Run {
+    /// A run of an instance's own workflow.
+    pub(crate) fn new(base: Base, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
+        Arc::new(Self { base: Arc::new(base), workflow, input, context: Mutex::new(Value::Null) })
+    }
+
+    /// A workflow within this run.
+    pub(crate) fn nested(&self, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
+        Arc::new(Self { base: self.base.clone(), workflow, input, context: Mutex::new(Value::Null) })
+    }
+
+    /// What tasks have exported.
+    pub(crate) fn context(&self) -> Value {
+        self.context.lock().clone()
+    }
+
+    /// Exports.
+    pub(crate) fn set_context(&self, context: Value) {
+        *self.context.lock() = context;
+    }
+
     /// Counts a task.
     ///
     /// # Errors

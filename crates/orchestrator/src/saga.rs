@@ -74,6 +74,7 @@ enum Found {
 impl Run {
     /// Undoes what was done, the last step first. Gives whether there was anything to undo.
     pub(crate) async fn compensate(self: &Arc<Self>, fault: &Fault) -> Result<bool, Fault> {
+        self.learn_orphans();
         let steps = self.saga.take();
         if steps.is_empty() {
             return Ok(false);
@@ -119,6 +120,7 @@ impl Run {
                         pointer: key.clone(),
                         target: Target::Tool(undo.tool.clone()),
                         arguments: Json::from_value(&arguments),
+                        credentials: serde_json::Value::Null,
                         undo: None,
                         pivot: false,
                         undoes: Some(intended.key.clone()),
@@ -162,6 +164,7 @@ impl Run {
                     key,
                     target: Target::Tool(intended.tool.clone()),
                     arguments: arguments.clone(),
+                    credentials: serde_json::Value::Null,
                     undo: None,
                     pivot: false,
                     undoes: Some(intended.key.clone()),

@@ -70,7 +70,7 @@ impl Applied<'_> {
                            VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?6, ?7)";
                 let position = i64::try_from(event.position).unwrap_or(i64::MAX);
                 self.transaction.prepare_cached(sql)?.execute(params![
-                    self.id,
+                    self.id.as_bytes(),
                     &*started.flow,
                     &*started.version,
                     &*started.hash,
@@ -93,7 +93,7 @@ impl Applied<'_> {
                 let sql = "UPDATE flow_step SET status = ?3, ended = ?4, duration_us = ?5, fault = ?6 \
                            WHERE instance = ?1 AND key = ?2";
                 let took = i64::try_from(ended.duration_us).unwrap_or(i64::MAX);
-                let values = params![self.id, &*ended.key, status, self.now, took, fault];
+                let values = params![self.id.as_bytes(), &*ended.key, status, self.now, took, fault];
                 self.transaction.prepare_cached(sql)?.execute(values)?;
             }
             Entry::Waiting { until, after, .. } => {
@@ -118,7 +118,7 @@ impl Applied<'_> {
                    (instance, key, tool, target, status, attempt, started, undoes, undoable, idempotency_key) \
                    VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?9)";
         self.transaction.prepare_cached(sql)?.execute(params![
-            self.id,
+            self.id.as_bytes(),
             &*intended.key,
             &*intended.tool,
             &*intended.target,
@@ -134,7 +134,7 @@ impl Applied<'_> {
     fn status(&self, status: &str, wake: Option<i64>, fault: Option<String>) -> rusqlite::Result<()> {
         let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, updated = ?4, fault = coalesce(?5, fault) \
                    WHERE id = ?1 AND ended IS NULL";
-        self.transaction.prepare_cached(sql)?.execute(params![self.id, status, wake, self.now, fault])?;
+        self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), status, wake, self.now, fault])?;
         Ok(())
     }
 
@@ -143,7 +143,7 @@ impl Applied<'_> {
                    output = ?5 WHERE id = ?1";
         let fault = finished.fault.as_ref().map(crate::fault::Fault::words);
         let output = finished.output.as_ref().map(|output| output.as_str().to_owned());
-        let values = params![self.id, ending(finished.status), self.now, fault, output];
+        let values = params![self.id.as_bytes(), ending(finished.status), self.now, fault, output];
         self.transaction.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
@@ -187,9 +187,13 @@ pub struct InstanceRow {
 
 const COLUMNS: &str = "id, flow, version, status, principal, started, updated, ended, wake, fault";
 
+fn id_of(row: &Row<'_>) -> rusqlite::Result<InstanceId> {
+    Ok(InstanceId(Uuid::from_bytes(row.get(0)?)))
+}
+
 fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     Ok(InstanceRow {
-        id: InstanceId(row.get(0)?),
+        id: id_of(row)?,
         flow: row.get(1)?,
         version: row.get(2)?,
         status: row.get(3)?,
@@ -230,7 +234,7 @@ pub async fn instances(
              ORDER BY id DESC LIMIT ?4"
         );
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        let before = filter.before.map(|id| id.0);
+        let before = filter.before.map(|id| id.0.into_bytes());
         let mut statement = connection.prepare_cached(&sql)?;
         let rows = statement.query_map(params![filter.status, filter.flow, before, limit], instance_row)?;
         rows.collect()
@@ -245,7 +249,7 @@ pub async fn instances(
 pub async fn instance(log: &EventLog, id: InstanceId) -> trunkline_event_log::Result<Option<InstanceRow>> {
     log.query(move |connection| {
         let sql = format!("SELECT {COLUMNS} FROM flow_instance WHERE id = ?1");
-        connection.prepare_cached(&sql)?.query_row(params![id.0], instance_row).optional()
+        connection.prepare_cached(&sql)?.query_row(params![id.0.as_bytes()], instance_row).optional()
     })
     .await
 }
@@ -256,7 +260,7 @@ pub(crate) async fn unfinished(log: &EventLog) -> trunkline_event_log::Result<Ve
         let sql = "SELECT id FROM flow_instance WHERE status IN ('running', 'waiting', 'compensating', 'stuck') \
                    ORDER BY started";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| row.get(0).map(InstanceId))?;
+        let rows = statement.query_map([], |row| id_of(row))?;
         rows.collect()
     })
     .await

@@ -9,12 +9,13 @@ use trunkline_model::{Effects, Json};
 use super::scope::Scope;
 use super::{Place, duration, given_out, list, taken_in, task};
 use crate::entry::{Entry, Key, Undo};
+use crate::expression::Template;
 use crate::fault::Fault;
 use crate::run::{Run, Step, Target};
 use crate::workflow::{
     Authentication, AuthenticationRef, CallTask, Credentials, Endpoint, ExternalResource, HttpCall, HttpOutput,
     McpCall, McpTransport, OpenApiCall, ProcessInput, ProcessReturn, Run as What, RunTask, ScriptSource,
-    Template, Transform, Uri, Workflow,
+    Transform, Uri, Workflow,
 };
 
 /// Where a task's metadata says how it is undone.

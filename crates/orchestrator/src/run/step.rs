@@ -35,6 +35,8 @@ pub(crate) struct Step {
     pub(crate) pointer: Arc<str>,
     pub(crate) target: Target,
     pub(crate) arguments: Json,
+    /// What proves who asks. It goes into no journal.
+    pub(crate) credentials: Value,
     pub(crate) undo: Option<Undo>,
     pub(crate) pivot: bool,
     /// The step that this one undoes.
@@ -103,6 +105,7 @@ impl Run {
             Some(ended) => {
                 let intended = self.journal.known_intent(&step.key);
                 self.learn(step, intended.as_ref(), &ended.outcome);
+                self.learn_orphans();
                 ended.outcome
             }
             None => {
@@ -219,8 +222,8 @@ impl Run {
                 Box::pin(async move { outcome_of(call.await) })
             }
             Target::Endpoint(kind, _) => {
-                let with = step.arguments.to_value();
-                let call = self.endpoints.call(EndpointCall { kind, with, idempotency_key, deadline });
+                let (with, credentials) = (step.arguments.to_value(), step.credentials.clone());
+                let call = self.endpoints.call(EndpointCall { kind, with, credentials, idempotency_key, deadline });
                 Box::pin(async move {
                     match tokio::time::timeout_at(deadline.into(), call).await {
                         Ok(Ok(value)) => StepOutcome::Succeeded(Json::from_value(&value)),
@@ -248,6 +251,13 @@ impl Run {
         let ended = Ended { key: step.key.clone(), attempt, duration_us, orphan, outcome: outcome.clone() };
         self.journal.note(Entry::Ended(ended));
         outcome
+    }
+
+    /// Tells the saga of the steps that an earlier process saw end when their branch had gone.
+    pub(crate) fn learn_orphans(&self) {
+        for (intended, outcome) in self.journal.take_orphans() {
+            self.saga.learn(&intended, &outcome);
+        }
     }
 
     /// Tells the saga what is known of a step now.
