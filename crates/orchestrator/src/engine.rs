@@ -219,9 +219,9 @@ impl Engine {
         let (mut entries, mut next) = (Vec::new(), 1);
         loop {
             let page = self.0.parts.log.read_stream(id.0, next, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(entries) };
+            let Some(last) = page.events.last() else { return Ok(entries) };
             next = last.version + 1;
-            for recorded in &page {
+            for recorded in &page.events {
                 match Entry::of_event(recorded) {
                     Ok(Some(entry)) => {
                         entries.push((entry, recorded.event.time, recorded.event.principal.clone()));

@@ -26,17 +26,15 @@ pub(super) async fn fork(
     input: Value,
 ) -> Result<Value, Fault> {
     let place = at.part("fork/branches");
-    let branch = |(index, named): (usize, &'_ crate::workflow::NamedTask)| {
+    let mut all: Vec<BoxFuture<'_, Result<Value, Fault>>> = Vec::with_capacity(tasks.len());
+    for (index, named) in tasks.iter().enumerate() {
         let at = place.task(index, &named.name, 1);
-        let (scope, input, name) = (scope.clone(), input.clone(), named.name.clone());
-        let definition = &named.task;
-        let work: BoxFuture<'_, Result<Value, Fault>> = Box::pin(async move {
-            let done = task(run, definition, &name, &at, &scope, input).await;
+        let input = input.clone();
+        all.push(Box::pin(async move {
+            let done = task(run, &named.task, &named.name, &at, scope, input).await;
             done.map(|(output, _)| output).map_err(|fault| fault.at(&at.pointer))
-        });
-        work
-    };
-    let all: Vec<_> = tasks.iter().enumerate().map(branch).collect();
+        }));
+    }
     if compete {
         return branches::first(all).await;
     }
