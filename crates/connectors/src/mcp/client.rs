@@ -84,7 +84,7 @@ impl Session {
                 // A refused request has done nothing: it may be sent again with another token.
                 Err(Error::Challenge { status, challenge }) if authorizations < MAX_AUTHORIZATIONS => {
                     authorizations += 1;
-                    self.channel.reauthorize(status, &challenge).await?;
+                    Box::pin(self.channel.reauthorize(status, &challenge)).await?;
                 }
                 other => return other,
             }

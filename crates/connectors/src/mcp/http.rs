@@ -101,18 +101,22 @@ impl Endpoint {
         })
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// What every request must have in its `host` header.
+    pub(super) fn host(&self) -> HeaderValue {
+        self.host.clone()
+    }
+
+    /// Sends a request and waits for the head of its answer. The headers include `host`.
     ///
     /// A kept connection may turn out to be closed. The request is then sent once more over a new one, where it was
     /// not sent at all or `repeatable` says that sending it twice does no harm.
     pub(super) async fn send(
         &self,
         method: Method,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
         repeatable: bool,
     ) -> Result<Answer<'_>, Error> {
-        headers.insert(header::HOST, self.host.clone());
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = self.target.clone();
@@ -130,7 +134,7 @@ impl Endpoint {
                 },
             }
         }
-        let connection = self.connect().await?;
+        let connection = Box::pin(self.connect()).await?;
         self.exchange(connection, request).await.map_err(|(error, unsent)| failed(&error, unsent.is_some()))
     }
 
@@ -208,6 +212,7 @@ impl Connection {
     fn settle(&mut self) -> Settled {
         let context = &mut Context::from_waker(Waker::noop());
         self.driver.poll(context);
+        let had_tail = self.tail.is_some();
         while let Some(tail) = &mut self.tail {
             match Pin::new(&mut *tail).poll_frame(context) {
                 Poll::Ready(None) => self.tail = None,
@@ -225,7 +230,9 @@ impl Connection {
                 }
             }
         }
-        self.driver.poll(context);
+        if had_tail {
+            self.driver.poll(context);
+        }
         if self.driver.0.is_none() || self.sender.is_closed() {
             Settled::Closed
         } else if self.sender.is_ready() && self.since.elapsed() < IDLE {
@@ -314,7 +321,7 @@ impl Answer<'_> {
     /// Keeps the connection for the next request. What is left of the body should be no more than its end.
     pub(super) fn release(self) {
         let Self { endpoint, mut connection, body, .. } = self;
-        connection.tail = Some(body);
+        connection.tail = (!body.is_end_stream()).then_some(body);
         connection.since = Instant::now();
         endpoint.keep(connection);
     }

@@ -86,7 +86,8 @@ impl Message {
 
     /// Reads the one message that `text` is. Nothing is copied but a method's name.
     pub(super) fn read(text: &Bytes) -> Result<Self, Error> {
-        let envelope: Envelope<'_> = serde_json::from_slice(text).map_err(|e| garbage(&e, text))?;
+        let utf8 = std::str::from_utf8(text).map_err(|e| garbage(&e, text))?;
+        let envelope: Envelope<'_> = serde_json::from_str(utf8).map_err(|e| garbage(&e, text))?;
         let slice = |raw: &RawValue| Json::slice_of(text, raw);
         if let Some(method) = envelope.method {
             let params = envelope.params.map_or_else(Json::empty_object, slice);
@@ -196,7 +197,7 @@ pub(super) fn shorten(mut text: String, limit: usize) -> String {
     text
 }
 
-fn garbage(error: &serde_json::Error, text: &[u8]) -> Error {
+fn garbage(error: &dyn std::fmt::Display, text: &[u8]) -> Error {
     Error::Garbage(format!("{error} in: {}", excerpt(text)))
 }
 

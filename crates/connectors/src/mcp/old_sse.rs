@@ -39,6 +39,7 @@ impl<'a> OldSse<'a> {
     ) -> Result<Self, Error> {
         let mut get = headers.clone();
         get.remove(header::CONTENT_TYPE);
+        get.insert(header::HOST, stream.host());
         get.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
         let mut answer = stream.send(Method::GET, get, bytes::Bytes::new(), true).await?;
         if !answer.status.is_success() {
@@ -66,7 +67,9 @@ impl<'a> OldSse<'a> {
             ))
         })?;
         let endpoint = Endpoint::new(&target, connect_timeout)?;
-        Ok(Self { answer, parser, endpoint, headers: headers.clone() })
+        let mut headers = headers.clone();
+        headers.insert(header::HOST, endpoint.host());
+        Ok(Self { answer, parser, endpoint, headers })
     }
 
     /// Carries messages until the stream ends. Tells why it ended.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,12 +105,12 @@ impl Core {
         request: &Request<'_>,
         context: &CallContext,
     ) -> Result<Outcome, Failure> {
-        self.within_time(self.call(request, context), context).await
+        self.within_time(pin!(self.call(request, context)), context).await
     }
 
     async fn within_time(
         &self,
-        call: impl Future<Output = Result<Outcome, Error>>,
+        call: Pin<&mut impl Future<Output = Result<Outcome, Error>>>,
         context: &CallContext,
     ) -> Result<Outcome, Failure> {
         let limit = Duration::from_millis(self.hub.config.timeout_ms);
@@ -118,7 +119,10 @@ impl Core {
 
     async fn call(&self, request: &Request<'_>, context: &CallContext) -> Result<Outcome, Error> {
         let (session, result) = self.send(request, Some(context)).await?;
-        if is_task(&result) { tasks::begun(&session, &result, context).await } else { outcome(result) }
+        if !is_task(&result) {
+            return outcome(result);
+        }
+        Box::pin(tasks::begun(&session, &result, context)).await
     }
 
     /// Sends a request over the present session, or the next one where this one has ended and nothing has happened.
@@ -180,7 +184,7 @@ impl Core {
             let Some(session) = link.session().await else { return Err(self.unreachable()) };
             tasks::resume(&session, task, &resume.responses, context).await
         };
-        self.within_time(going_on, context).await
+        self.within_time(pin!(going_on), context).await
     }
 
     fn unreachable(&self) -> Error {
@@ -285,7 +289,7 @@ impl Service for McpService {
 /// counts for neither.
 async fn within_time<T>(
     limit: Duration,
-    call: impl Future<Output = Result<T, Error>>,
+    mut call: Pin<&mut impl Future<Output = Result<T, Error>>>,
     context: &CallContext,
 ) -> Result<T, Error> {
     let start = Instant::now();
@@ -294,8 +298,7 @@ async fn within_time<T>(
         let waited = context.client.waited();
         (start + limit + waited.saturating_sub(before)).min(Instant::from_std(context.deadline) + waited)
     };
-    let mut call = std::pin::pin!(call);
-    let mut sleep = std::pin::pin!(tokio::time::sleep_until(deadline()));
+    let mut sleep = pin!(tokio::time::sleep_until(deadline()));
     loop {
         tokio::select! {
             biased;

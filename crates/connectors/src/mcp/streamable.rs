@@ -40,7 +40,8 @@ pub(super) struct Streamable {
 
 impl Streamable {
     /// Requests to `endpoint` with `headers`; messages of up to `limit` bytes are taken.
-    pub(super) fn new(endpoint: Arc<Endpoint>, headers: HeaderMap, limit: usize) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, mut headers: HeaderMap, limit: usize) -> Self {
+        headers.insert(header::HOST, endpoint.host());
         Self { endpoint, headers: ArcSwap::from_pointee(headers), limit }
     }
 
@@ -82,7 +83,7 @@ impl Streamable {
             self.set_header(SESSION, session.clone());
         }
         if !answer.status.is_success() {
-            return self.refused(answer).await;
+            return Box::pin(self.refused(answer)).await;
         }
         match media_type(&answer) {
             "application/json" => {
@@ -95,7 +96,7 @@ impl Streamable {
                 }
                 Err(Error::Garbage("the answer has another id than the request".to_owned()))
             }
-            "text/event-stream" => self.read_events(channel, id, context, answer).await,
+            "text/event-stream" => Box::pin(self.read_events(channel, id, context, answer)).await,
             other => Err(Error::Garbage(format!(
                 "HTTP status {} with content type {other:?}",
                 answer.status.as_u16()

@@ -135,7 +135,7 @@ impl Tool for McpTool {
         Box::pin(async move {
             let core = self.core.upgrade().ok_or_else(|| Core::gone(&self.spec.service))?;
             if let (Some(task), Some(resume)) = (tasks::resumed(call.resume.as_ref()), &call.resume) {
-                return core.resume_task(task, resume, context).await;
+                return Box::pin(core.resume_task(task, resume, context)).await;
             }
             let arguments: &[u8] = if call.arguments.is_object() { call.arguments.as_bytes() } else { b"{}" };
             let resume = call.resume.as_ref().map(super::service::resume_members).unwrap_or_default();

@@ -31,8 +31,10 @@ pub(crate) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads one message.
     pub(crate) fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        // Checked once as a whole: text is then not checked again for every string within it.
+        let text = std::str::from_utf8(text).map_err(|error| Error::Malformed(error.to_string()))?;
         let message: Self =
-            serde_json::from_slice(text).map_err(|error| Error::Malformed(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| Error::Malformed(error.to_string()))?;
         if message.jsonrpc.as_deref() != Some("2.0") {
             return Err(Error::Malformed("the member \"jsonrpc\" must be \"2.0\"".to_owned()));
         }
