@@ -23,4 +23,4 @@ pub use entry::{Ending, Entry, Finished, InstanceId, Resolution};
 pub use error::Error;
 pub use fault::Fault;
 pub use journal::Sources;
-pub use run::Bounds;
+pub use run::{Bounds, Definitions};

@@ -134,7 +134,13 @@ impl Applied<'_> {
     fn status(&self, status: &str, wake: Option<i64>, fault: Option<String>) -> rusqlite::Result<()> {
         let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, updated = ?4, fault = coalesce(?5, fault) \
                    WHERE id = ?1 AND ended IS NULL";
-        self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), status, wake, self.now, fault])?;
+        self.transaction.prepare_cached(sql)?.execute(params![
+            self.id.as_bytes(),
+            status,
+            wake,
+            self.now,
+            fault
+        ])?;
         Ok(())
     }
 

@@ -223,7 +223,8 @@ impl Run {
             }
             Target::Endpoint(kind, _) => {
                 let (with, credentials) = (step.arguments.to_value(), step.credentials.clone());
-                let call = self.endpoints.call(EndpointCall { kind, with, credentials, idempotency_key, deadline });
+                let call =
+                    self.endpoints.call(EndpointCall { kind, with, credentials, idempotency_key, deadline });
                 Box::pin(async move {
                     match tokio::time::timeout_at(deadline.into(), call).await {
                         Ok(Ok(value)) => StepOutcome::Succeeded(Json::from_value(&value)),
