@@ -6,9 +6,13 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use trunkline_model::{BoxFuture, CallContext, Failure, Json, Operation, Outcome, Principal, Tool, ToolSpec};
+use trunkline_model::{
+    BoxFuture, CallContext, Failure, Json, Operation, Outcome, Principal, Retry, ServiceState, Tool, ToolSpec,
+};
 use trunkline_orchestrator::entry::Undo;
+use trunkline_orchestrator::check;
 use trunkline_orchestrator::outside::{Contract, StepCall, Tools};
+use trunkline_orchestrator::service::Toolbox;
 
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -98,7 +102,13 @@ impl Tools for FlowTools {
         let snapshot = self.gateway.catalog().snapshot();
         let Some(entry) = snapshot.tools.get(tool) else {
             let near = self.near(principal, tool);
-            return Err(Error::UnknownTool { name: tool.chars().take(256).collect(), near }.into());
+            let unknown = Failure::from(Error::UnknownTool { name: tool.chars().take(256).collect(), near });
+            // It may be a tool of a service that has not come up yet.
+            let settled = self.gateway.catalog().services().values().all(|registered| {
+                let up = registered.service.status().state == ServiceState::Up;
+                up || !registered.service.contents().tools.is_empty()
+            });
+            return Err(if settled { unknown } else { unknown.retry(Retry::Soon) });
         };
         let spec = entry.tool.spec();
         let rules = self.gateway.rules.load();
@@ -133,6 +143,28 @@ impl Tools for FlowTools {
         };
         let context = CallContext::unattended(step.principal, step.deadline);
         Box::pin(async move { gateway.call(request, context).await })
+    }
+}
+
+impl Toolbox for FlowTools {
+    fn of<'a>(&'a self, principal: &'a Principal) -> Box<dyn check::Tools + 'a> {
+        Box::new(Seen { tools: self, principal })
+    }
+}
+
+/// The tools as one principal sees them.
+struct Seen<'a> {
+    tools: &'a FlowTools,
+    principal: &'a Principal,
+}
+
+impl check::Tools for Seen<'_> {
+    fn find(&self, name: &str) -> Option<Arc<ToolSpec>> {
+        self.tools.spec(self.principal, name).map(Arc::new)
+    }
+
+    fn near(&self, name: &str) -> Vec<String> {
+        self.tools.near(self.principal, name)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod outside;
 pub mod published;
 mod run;
 mod saga;
+pub mod service;
 pub mod views;
 pub mod workflow;
 
