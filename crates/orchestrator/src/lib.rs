@@ -5,4 +5,5 @@
 
 pub mod check;
 pub mod expression;
+pub mod plan;
 pub mod workflow;
