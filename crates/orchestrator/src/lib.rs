@@ -17,6 +17,7 @@ mod run;
 mod saga;
 pub mod service;
 pub mod views;
+pub mod plan;
 pub mod workflow;
 
 pub use engine::{Engine, Instance, Parts, Start};
