@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use trunkline_model::{
     BoxFuture, CallContext, Failure, Json, Operation, Outcome, Principal, Retry, ServiceState, Tool, ToolSpec,
 };
-use trunkline_orchestrator::entry::Undo;
 use trunkline_orchestrator::check;
+use trunkline_orchestrator::entry::Undo;
 use trunkline_orchestrator::outside::{Contract, StepCall, Tools};
 use trunkline_orchestrator::service::Toolbox;
 

@@ -12,12 +12,12 @@ pub mod fault;
 mod interpret;
 mod journal;
 pub mod outside;
+pub mod plan;
 pub mod published;
 mod run;
 mod saga;
 pub mod service;
 pub mod views;
-pub mod plan;
 pub mod workflow;
 
 pub use engine::{Engine, Instance, Parts, Start};

@@ -102,7 +102,8 @@ impl Flows {
 
     /// Reads the library again.
     pub fn refresh(&self) {
-        let mut tools: Vec<Arc<dyn Tool>> = vec![self.tool(run_plan(), Kind::RunPlan), self.tool(get_run(), Kind::GetRun)];
+        let mut tools: Vec<Arc<dyn Tool>> =
+            vec![self.tool(run_plan(), Kind::RunPlan), self.tool(get_run(), Kind::GetRun)];
         for workflow in self.shared.library.newest() {
             tools.push(self.tool(named(&workflow), Kind::Named(workflow)));
         }
@@ -110,7 +111,11 @@ impl Flows {
     }
 
     fn tool(&self, spec: ToolSpec, kind: Kind) -> Arc<dyn Tool> {
-        Arc::new(FlowTool { spec: ToolSpec { service: self.id.clone(), ..spec }, kind, shared: self.shared.clone() })
+        Arc::new(FlowTool {
+            spec: ToolSpec { service: self.id.clone(), ..spec },
+            kind,
+            shared: self.shared.clone(),
+        })
     }
 }
 
@@ -237,11 +242,7 @@ pub async fn show(engine: &Engine, id: InstanceId) -> Result<Value, Error> {
 }
 
 /// Waits for the end of a run as long as its caller does. One that takes longer goes on by itself.
-async fn wait(
-    instance: Instance,
-    deadline: Instant,
-    limit: Option<Duration>,
-) -> Result<ToolResult, Error> {
+async fn wait(instance: Instance, deadline: Instant, limit: Option<Duration>) -> Result<ToolResult, Error> {
     let id = instance.id;
     let end = deadline.checked_sub(MARGIN).unwrap_or(deadline);
     let end = limit.map_or(end, |limit| end.min(Instant::now() + limit));

@@ -84,7 +84,7 @@ fn what_fills_memory_is_stopped() {
         "[range(30000)] | map({a: ., b: ., c: .})",
         "[range(30000)] | to_entries? // with_entries(.)? // map([.]) | map([., .])",
         "[range(40000)] | [., .] | transpose | transpose | map(tostring)",
-        "input_like as $x | 1 | . as $y | [range(1e9)]"
+        "input_like as $x | 1 | . as $y | [range(1e9)]",
     ] {
         if text.starts_with("input_like") {
             continue;
@@ -145,7 +145,10 @@ fn long_lists_of_the_evaluator_are_dropped_without_recursion() {
         "def f($n): if $n == 0 then 1 else . as $x | f($n - 1) end; f(300000)",
     ] {
         let result = Expression::new(text).evaluate(&Value::Null, &[], limits);
-        assert!(matches!(&result, Ok(Value::Number(_)) | Err(ExpressionError::Stopped(_))), "{text}: {result:.200?}");
+        assert!(
+            matches!(&result, Ok(Value::Number(_)) | Err(ExpressionError::Stopped(_))),
+            "{text}: {result:.200?}"
+        );
     }
 }
 
@@ -153,9 +156,27 @@ fn long_lists_of_the_evaluator_are_dropped_without_recursion() {
 fn shared_parts_are_not_written_out() {
     let doubled = vec!["[., .]"; 60].join(" | ");
     for end in [
-        "tojson", ".", "tostring", "@json", "flatten", "[..] | length", "[paths] | length", ". == (. | map(.))",
-        "sort", "unique", "walk(.)", "[leaf_paths]", "tojson | fromjson", "del(.. | select(. == 7))", "[tostream]",
-        "contains([[[7]]])", "map_values(.) | @text", "group_by(.)", "[.[] | tostring]", "error(.)", "(.. |= 1)",
+        "tojson",
+        ".",
+        "tostring",
+        "@json",
+        "flatten",
+        "[..] | length",
+        "[paths] | length",
+        ". == (. | map(.))",
+        "sort",
+        "unique",
+        "walk(.)",
+        "[leaf_paths]",
+        "tojson | fromjson",
+        "del(.. | select(. == 7))",
+        "[tostream]",
+        "contains([[[7]]])",
+        "map_values(.) | @text",
+        "group_by(.)",
+        "[.[] | tostring]",
+        "error(.)",
+        "(.. |= 1)",
     ] {
         let result = run(&format!("{doubled} | {end}"), &json!(1));
         // Some can tell without looking at every part.
@@ -187,7 +208,8 @@ fn deep_values_are_refused() {
     assert!(run(".[0][0] | length", &deep).is_ok());
     assert!(matches!(run(".", &deep), Err(ExpressionError::Stopped(_))));
     assert!(matches!(run("[.] | . == [.]", &deep), Ok(Value::Bool(false))));
-    for text in ["flatten", "tojson", "sort", "walk(.)", "[..] | length", "[paths] | length", "map_values(.)"] {
+    for text in ["flatten", "tojson", "sort", "walk(.)", "[..] | length", "[paths] | length", "map_values(.)"]
+    {
         let result = run(text, &deep);
         assert!(matches!(result, Ok(_) | Err(ExpressionError::Stopped(_))), "{text}: {result:?}");
     }
@@ -276,7 +298,10 @@ fn odd_numbers_do_no_harm() {
         ("pow(2; 1e9)", json!(f64::MAX)),
         ("\"9\" * 1000000 | tonumber", json!(f64::MAX)),
         ("1e1000 | tojson", json!("1.7976931348623157e308")),
-        ("[nan, infinite, -infinite] | tojson", json!("[null,1.7976931348623157e308,-1.7976931348623157e308]")),
+        (
+            "[nan, infinite, -infinite] | tojson",
+            json!("[null,1.7976931348623157e308,-1.7976931348623157e308]"),
+        ),
         ("[.[nan]?, .[infinite]?, .[-infinite]?]", json!([null, null, null])),
         ("[1, 2] | .[nan:infinite], .[infinite:]", json!([1, 2])),
         ("[range(nan; 3)], 1 | length", json!(0)),
