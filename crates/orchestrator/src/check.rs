@@ -21,7 +21,7 @@ use crate::workflow::node::Log;
 use crate::workflow::{MAX_DEPTH, Undo, text};
 
 pub use finding::{Finding, Severity};
-pub use tools::Tools;
+pub use tools::{Tools, honours_key};
 
 /// Checks the text of a plan (it has `steps`) or of a workflow, in JSON or YAML.
 #[must_use]

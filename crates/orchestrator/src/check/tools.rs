@@ -44,7 +44,8 @@ pub(super) fn find(name: &str, path: &str, tools: &dyn Tools, log: &Log) -> Opti
 }
 
 /// Whether a tool takes a key by which it knows a call that it has already done.
-pub(super) fn honours_key(spec: &ToolSpec) -> bool {
+#[must_use]
+pub fn honours_key(spec: &ToolSpec) -> bool {
     let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
     properties(spec).is_some_and(|all| all.keys().any(|name| plain(name) == "idempotencykey"))
 }
