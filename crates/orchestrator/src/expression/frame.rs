@@ -51,34 +51,107 @@ pub(super) enum Step<'a> {
     /// The value is the key; then comes the base.
     Key(TermId, Env<'a>, Item<'a>),
     At(Val<'a>),
-    From { base: TermId, to: TermId, env: Env<'a>, item: Item<'a> },
-    To { base: TermId, from: Val<'a>, env: Env<'a>, item: Item<'a> },
+    From {
+        base: TermId,
+        to: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
+    To {
+        base: TermId,
+        from: Val<'a>,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
     Slice(Val<'a>, Val<'a>),
     Each,
-    Negate { traced: bool },
-    Bind { slot: Slot, body: TermId, env: Env<'a>, item: Item<'a> },
+    Negate {
+        traced: bool,
+    },
+    Bind {
+        slot: Slot,
+        body: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
     Object(Box<Building<'a>>),
-    If { yes: TermId, no: TermId, env: Env<'a>, item: Item<'a> },
-    Try { handler: Option<TermId>, env: Env<'a>, choices: usize },
-    Right { operator: Operator, left: TermId, env: Env<'a>, item: Item<'a> },
-    Left { operator: Operator, right: Val<'a>, traced: bool },
+    If {
+        yes: TermId,
+        no: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
+    Try {
+        handler: Option<TermId>,
+        env: Env<'a>,
+        choices: usize,
+    },
+    Right {
+        operator: Operator,
+        left: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
+    Left {
+        operator: Operator,
+        right: Val<'a>,
+        traced: bool,
+    },
     /// `and` (`until` is false) or `or`.
-    Logic { until: bool, right: TermId, env: Env<'a>, item: Item<'a> },
-    Truth { traced: bool },
-    PathOf { traced: bool },
+    Logic {
+        until: bool,
+        right: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
+    Truth {
+        traced: bool,
+    },
+    PathOf {
+        traced: bool,
+    },
     GetPath(Item<'a>),
-    LimitCount { body: TermId, env: Env<'a>, item: Item<'a> },
-    Range { terms: [TermId; 3], values: Vec<Val<'a>>, env: Env<'a>, item: Item<'a> },
+    LimitCount {
+        body: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
+    Range {
+        terms: [TermId; 3],
+        values: Vec<Val<'a>>,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
     Native(Box<Calling<'a>>),
-    FoldStart { fold: &'a Fold, env: Env<'a>, item: Item<'a> },
+    FoldStart {
+        fold: &'a Fold,
+        env: Env<'a>,
+        item: Item<'a>,
+    },
     Limit(usize),
     Alternative(usize),
     /// Those below go on at the choice of this number.
     Collect(usize),
-    FoldItem { at: usize, fold: &'a Fold, env: Env<'a> },
-    FoldSet { at: usize, fold: &'a Fold, env: Env<'a> },
-    ModifyPath { at: usize, update: TermId, env: Env<'a> },
-    ModifySet { at: usize, keys: Vec<Val<'a>>, choices: usize },
+    FoldItem {
+        at: usize,
+        fold: &'a Fold,
+        env: Env<'a>,
+    },
+    FoldSet {
+        at: usize,
+        fold: &'a Fold,
+        env: Env<'a>,
+    },
+    ModifyPath {
+        at: usize,
+        update: TermId,
+        env: Env<'a>,
+    },
+    ModifySet {
+        at: usize,
+        keys: Vec<Val<'a>>,
+        choices: usize,
+    },
 }
 
 impl Step<'_> {
@@ -156,16 +229,58 @@ impl Drop for Next<'_> {
 /// Where to go on when a way has ended.
 #[derive(Debug)]
 pub(super) enum Choice<'a> {
-    Eval { term: TermId, env: Env<'a>, item: Item<'a>, next: Next<'a> },
-    Each { cursor: Cursor<'a>, route: Route<'a>, next: Next<'a> },
-    Range { from: Num, to: Num, by: Num, traced: bool, next: Next<'a> },
-    Collect { items: Vec<Val<'a>>, held: Held, traced: bool, next: Next<'a> },
+    Eval {
+        term: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+        next: Next<'a>,
+    },
+    Each {
+        cursor: Cursor<'a>,
+        route: Route<'a>,
+        next: Next<'a>,
+    },
+    Range {
+        from: Num,
+        to: Num,
+        by: Num,
+        traced: bool,
+        next: Next<'a>,
+    },
+    Collect {
+        items: Vec<Val<'a>>,
+        held: Held,
+        traced: bool,
+        next: Next<'a>,
+    },
     /// `None` for the state while it is being changed, and after a change without a value.
-    Reduce { state: Option<Item<'a>>, traced: bool, next: Next<'a> },
-    Foreach { state: Option<Item<'a>>, next: Next<'a> },
-    Alternative { seen: bool, right: TermId, env: Env<'a>, item: Item<'a>, next: Next<'a> },
+    Reduce {
+        state: Option<Item<'a>>,
+        traced: bool,
+        next: Next<'a>,
+    },
+    Foreach {
+        state: Option<Item<'a>>,
+        next: Next<'a>,
+    },
+    Alternative {
+        seen: bool,
+        right: TermId,
+        env: Env<'a>,
+        item: Item<'a>,
+        next: Next<'a>,
+    },
     Limit(u64),
-    Modify { state: Val<'a>, gone: Vec<Val<'a>>, held: Held, traced: bool, next: Next<'a> },
+    Modify {
+        state: Val<'a>,
+        gone: Vec<Val<'a>>,
+        held: Held,
+        traced: bool,
+        next: Next<'a>,
+    },
     /// An update gave no value: what is at these keys goes.
-    Gone { at: usize, keys: Vec<Val<'a>> },
+    Gone {
+        at: usize,
+        keys: Vec<Val<'a>>,
+    },
 }

@@ -111,7 +111,9 @@ fn to_value_at<'a>(value: &Val<'a>, budget: &Budget, depth: usize) -> Result<Val
         }
         Val::Arr(array) => {
             budget.spend(array.len() * size_of::<Value>())?;
-            Value::Array(array.iter().map(|item| to_value_at(&item, budget, depth + 1)).collect::<Result<_, _>>()?)
+            Value::Array(
+                array.iter().map(|item| to_value_at(&item, budget, depth + 1)).collect::<Result<_, _>>()?,
+            )
         }
         Val::Obj(object) => {
             budget.spend(object.len() * (size_of::<Value>() + size_of::<String>() + 24))?;
@@ -225,7 +227,9 @@ fn quote(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            control if control < ' ' || control == '\u{7f}' => _ = write!(out, "\\u{:04x}", u32::from(control)),
+            control if control < ' ' || control == '\u{7f}' => {
+                _ = write!(out, "\\u{:04x}", u32::from(control))
+            }
             other => out.push(other),
         }
     }

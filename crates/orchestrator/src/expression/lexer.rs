@@ -76,7 +76,9 @@ impl<'s> Lexer<'s> {
     fn word(&mut self) -> &'s str {
         let start = self.at;
         self.take_while(is_word);
-        while self.rest().starts_with("::") && self.text.as_bytes().get(self.at + 2).is_some_and(|&b| is_start(b)) {
+        while self.rest().starts_with("::")
+            && self.text.as_bytes().get(self.at + 2).is_some_and(|&b| is_start(b))
+        {
             self.at += 2;
             self.take_while(is_word);
         }
@@ -184,7 +186,9 @@ impl<'s> Lexer<'s> {
                 }
                 char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER)
             }
-            other => return Err(syntax(start, format!("`\\{other}` is no escape; a backslash itself is `\\\\`"))),
+            other => {
+                return Err(syntax(start, format!("`\\{other}` is no escape; a backslash itself is `\\\\`")));
+            }
         })
     }
 

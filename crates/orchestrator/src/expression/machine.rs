@@ -53,7 +53,16 @@ impl<'a> Machine<'a> {
         budget: &'a Budget,
     ) -> Self {
         let tools = natives::Tools::new(budget);
-        Self { program, prelude, globals, budget, choices: Vec::new(), most: 0, held: budget.nothing(), tools }
+        Self {
+            program,
+            prelude,
+            globals,
+            budget,
+            choices: Vec::new(),
+            most: 0,
+            held: budget.nothing(),
+            tools,
+        }
     }
 
     /// The first value, if there is one.
@@ -146,9 +155,7 @@ impl<'a> Machine<'a> {
         let budget = self.budget;
         Ok(match self.term(term) {
             Term::Identity => Flow::Give(item, next),
-            Term::Constant(constant) => {
-                Flow::Give(Item::made(Self::constant(constant), item.traced()), next)
-            }
+            Term::Constant(constant) => Flow::Give(Item::made(Self::constant(constant), item.traced()), next),
             Term::Global(_) | Term::Variable(_) => {
                 let val = self.quick(term, &env, &Val::Null, 0).unwrap_or(Val::Null);
                 Flow::Give(Item::made(val, item.traced()), next)
@@ -163,7 +170,12 @@ impl<'a> Machine<'a> {
             }
             Term::Comma(left, right) => {
                 let (env, right) = (env, *right);
-                self.choose(Choice::Eval { term: right, env: env.clone(), item: item.clone(), next: next.clone() })?;
+                self.choose(Choice::Eval {
+                    term: right,
+                    env: env.clone(),
+                    item: item.clone(),
+                    next: next.clone(),
+                })?;
                 Flow::Eval(*left, env, item, next)
             }
             Term::Empty => Flow::Back,
@@ -236,7 +248,9 @@ impl<'a> Machine<'a> {
                 Ok(Flow::Eval(*body, env, Item::plain(item.val), next))
             }
             Term::Object(entries) => {
-                let Val::Obj(object) = Val::object(Entries::default(), budget)? else { return Ok(Flow::Back) };
+                let Val::Obj(object) = Val::object(Entries::default(), budget)? else {
+                    return Ok(Flow::Back);
+                };
                 let building = Building { entries, index: 0, key: None, object, env, item };
                 self.build(Box::new(building), next)
             }
@@ -375,8 +389,13 @@ impl<'a> Machine<'a> {
             }
             Term::Alternative(left, right) => {
                 let (other, after) = (item.clone(), next.clone());
-                let choice =
-                    Choice::Alternative { seen: false, right: *right, env: env.clone(), item: other, next: after };
+                let choice = Choice::Alternative {
+                    seen: false,
+                    right: *right,
+                    env: env.clone(),
+                    item: other,
+                    next: after,
+                };
                 let at = self.choose(choice)?;
                 Ok(Flow::Eval(*left, env, item, next.first(Step::Alternative(at), budget)?))
             }

@@ -162,7 +162,12 @@ pub(super) static TABLE: [Native; 110] = [
 ];
 
 /// Calls a function with its input and arguments.
-pub(super) fn call<'a>(id: NativeId, tools: &mut Tools<'a>, input: Val<'a>, arguments: &[Val<'a>]) -> Result<'a> {
+pub(super) fn call<'a>(
+    id: NativeId,
+    tools: &mut Tools<'a>,
+    input: Val<'a>,
+    arguments: &[Val<'a>],
+) -> Result<'a> {
     (TABLE[usize::from(id)].run)(tools, input, arguments)
 }
 

@@ -92,7 +92,11 @@ impl Num {
     }
 
     /// The least integer that is not below it, and not below zero; `None` for no number.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates, which is what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it saturates, which is what is wanted"
+    )]
     pub(super) fn ceiling(self) -> Option<u64> {
         match self {
             Self::Int(int) => Some(u64::try_from(int).unwrap_or(0)),

@@ -164,7 +164,10 @@ impl<'s> Parser<'s> {
     /// Runs `parse` one level deeper.
     fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth >= NESTING {
-            return Err(syntax(self.at, format!("an expression may be nested at most {NESTING} levels deep")));
+            return Err(syntax(
+                self.at,
+                format!("an expression may be nested at most {NESTING} levels deep"),
+            ));
         }
         self.depth += 1;
         let parsed = parse(self);
@@ -285,13 +288,15 @@ impl<'s> Parser<'s> {
             "<=" => Le,
             ">" => Gt,
             ">=" => Ge,
-            assign => return self.assignment(left, right, |parser, value| match assign {
-                "//=" => {
-                    let place = parser.add(Term::Identity);
-                    parser.add(Term::Alternative(place, value))
-                }
-                _ => value,
-            }),
+            assign => {
+                return self.assignment(left, right, |parser, value| match assign {
+                    "//=" => {
+                        let place = parser.add(Term::Identity);
+                        parser.add(Term::Alternative(place, value))
+                    }
+                    _ => value,
+                });
+            }
         };
         if matches!(symbol, "+=" | "-=" | "*=" | "/=" | "%=") {
             return self.assignment(left, right, |parser, value| {
@@ -404,7 +409,8 @@ impl<'s> Parser<'s> {
     /// `$__loc__`
     fn location(&mut self, at: usize) -> TermId {
         let line = self.text[..at].matches('\n').count() + 1;
-        let entries = [("file", Constant::Text("<expression>".into())), ("line", Constant::Num(Num::Int(line as i64)))];
+        let entries =
+            [("file", Constant::Text("<expression>".into())), ("line", Constant::Num(Num::Int(line as i64)))];
         let entries = entries.map(|(key, value)| (self.text(key), self.add(Term::Constant(value))));
         self.add(Term::Object(entries.into()))
     }

@@ -136,7 +136,8 @@ pub(super) fn slice<'a>(
             let (start, end) = span(from, to, text.chars().count())?;
             let mut edges = text.char_indices().map(|(at, _)| at).chain([text.len()]);
             let start_byte = edges.nth(start).unwrap_or(text.len());
-            let end_byte = if end > start { edges.nth(end - start - 1).unwrap_or(text.len()) } else { start_byte };
+            let end_byte =
+                if end > start { edges.nth(end - start - 1).unwrap_or(text.len()) } else { start_byte };
             budget.room(end_byte - start_byte)?;
             Ok(Val::text(text[start_byte..end_byte].to_owned(), budget)?)
         }
@@ -177,7 +178,12 @@ pub(super) fn set<'a>(
 type Change<'c, 'a> = &'c mut dyn FnMut(Val<'a>) -> Result<Option<Val<'a>>, Fault<'a>>;
 
 /// Replaces what is at `keys` by what `new` makes of it. Not deeper than [`MAX_DEPTH`].
-fn change<'a>(value: Val<'a>, keys: &[Val<'a>], budget: &Budget, new: Change<'_, 'a>) -> Result<Val<'a>, Fault<'a>> {
+fn change<'a>(
+    value: Val<'a>,
+    keys: &[Val<'a>],
+    budget: &Budget,
+    new: Change<'_, 'a>,
+) -> Result<Val<'a>, Fault<'a>> {
     budget.step()?;
     let Some((key, rest)) = keys.split_first() else {
         return Ok(new(value)?.unwrap_or(Val::Null));
@@ -187,12 +193,11 @@ fn change<'a>(value: Val<'a>, keys: &[Val<'a>], budget: &Budget, new: Change<'_,
             change(Val::object(super::value::Entries::default(), budget)?, keys, budget, new)
         }
         (Val::Null, Val::Num(_) | Val::Obj(_)) => change(Val::array(Vec::new(), budget)?, keys, budget, new),
-        (Val::Obj(object), Val::Str(key)) => {
-            object.with(key, budget, |part| change(part, rest, budget, new))
-        }
+        (Val::Obj(object), Val::Str(key)) => object.with(key, budget, |part| change(part, rest, budget, new)),
         (Val::Arr(array), Val::Num(number)) => {
             let len = array.len();
-            let at = position(*number, len).ok_or_else(|| Fault::raise("Out of bounds negative array index"))?;
+            let at =
+                position(*number, len).ok_or_else(|| Fault::raise("Out of bounds negative array index"))?;
             if at >= len {
                 budget.room(at.saturating_mul(ITEM))?;
                 budget.work(at - len)?;
@@ -214,12 +219,18 @@ fn change<'a>(value: Val<'a>, keys: &[Val<'a>], budget: &Budget, new: Change<'_,
         (value, Val::Str(key)) => {
             Err(Fault::raise(format!("Cannot index {} with \"{}\"", value.kind(), short(key))))
         }
-        (value, key) => Err(Fault::raise(format!("Cannot update field at {} index of {}", key.kind(), value.kind()))),
+        (value, key) => {
+            Err(Fault::raise(format!("Cannot update field at {} index of {}", key.kind(), value.kind())))
+        }
     }
 }
 
 /// `delpaths`: the last ones first, so that the earlier ones stay true.
-pub(super) fn delete_all<'a>(value: Val<'a>, paths: Vec<Val<'a>>, budget: &Budget) -> Result<Val<'a>, Fault<'a>> {
+pub(super) fn delete_all<'a>(
+    value: Val<'a>,
+    paths: Vec<Val<'a>>,
+    budget: &Budget,
+) -> Result<Val<'a>, Fault<'a>> {
     let paths = super::natives::arrays::sorted(paths, budget)?;
     let mut value = value;
     for path in paths.into_iter().rev() {
@@ -264,7 +275,9 @@ fn delete<'a>(parent: Val<'a>, key: &Val<'a>, budget: &Budget) -> Result<Val<'a>
             items.drain(start..end);
             Ok(Val::array(items, budget)?)
         }
-        (Val::Obj(_), key) => Err(Fault::raise(format!("Cannot delete field at object index of {}", key.kind()))),
+        (Val::Obj(_), key) => {
+            Err(Fault::raise(format!("Cannot delete field at object index of {}", key.kind())))
+        }
         (parent, key) => Err(Fault::raise(format!("Cannot delete {} of {}", json_text(key), parent.kind()))),
     }
 }

@@ -159,8 +159,10 @@ pub(super) fn refusal(text: &str) -> Option<String> {
 pub(super) fn unknown(text: &str, arity: usize, scopes: &[&Scope]) -> String {
     let special = super::parser::SPECIAL.iter().copied();
     let known = scopes.iter().flat_map(|scope| scope.filters()).chain(special);
-    let known: Vec<_> = known.chain(natives::TABLE.iter().map(|native| (native.name, native.arity))).collect();
-    let mut arities: Vec<_> = known.iter().filter(|(name, _)| *name == text).map(|(_, arity)| *arity).collect();
+    let known: Vec<_> =
+        known.chain(natives::TABLE.iter().map(|native| (native.name, native.arity))).collect();
+    let mut arities: Vec<_> =
+        known.iter().filter(|(name, _)| *name == text).map(|(_, arity)| *arity).collect();
     arities.sort_unstable();
     arities.dedup();
     if !arities.is_empty() {

@@ -50,9 +50,24 @@ fn what_would_make_a_run_unrepeatable_is_refused() {
         "`now` would make a run unrepeatable; use $workflow.startedAt or $task.startedAt (4)"
     );
     for name in [
-        "env", "$ENV", "input", "inputs", "input_filename", "input_line_number", "localtime", "halt", "halt_error",
-        "debug", "debug(.)", "stderr", "strflocaltime(\"%H\")", "get_search_list", "modulemeta",
-        "import \"a\" as a; .", "include \"a\"; .", "module {}; .",
+        "env",
+        "$ENV",
+        "input",
+        "inputs",
+        "input_filename",
+        "input_line_number",
+        "localtime",
+        "halt",
+        "halt_error",
+        "debug",
+        "debug(.)",
+        "stderr",
+        "strflocaltime(\"%H\")",
+        "get_search_list",
+        "modulemeta",
+        "import \"a\" as a; .",
+        "include \"a\"; .",
+        "module {}; .",
     ] {
         assert!(refused(name).starts_with('`'), "{}", refused(name));
     }
@@ -131,9 +146,13 @@ fn only_whole_strings_are_expressions() {
             "${ .a }": true,
         }))
     );
-    let places: Vec<_> = template.expressions().into_iter().map(|(place, e)| (place, e.text().to_owned())).collect();
+    let places: Vec<_> =
+        template.expressions().into_iter().map(|(place, e)| (place, e.text().to_owned())).collect();
     let place = |place: &str, text: &str| (place.to_owned(), text.to_owned());
-    assert_eq!(places, [place("/whole", ".a"), place("/list/1", ".a | length"), place("/list/2/~0~1", "$item")]);
+    assert_eq!(
+        places,
+        [place("/whole", ".a"), place("/list/1", ".a | length"), place("/list/2/~0~1", "$item")]
+    );
     assert_eq!(template.source()["middle"], json!("x ${ .a }"));
     let failing = Template::new(json!(["${ 1 + }"]));
     assert!(matches!(
@@ -154,7 +173,12 @@ fn a_template_has_its_limits_once() {
 #[test]
 fn cost_of_a_small_expression() {
     let input = json!({"a": {"b": 1, "c": "x"}, "list": [{"n": 1}, {"n": 2}, {"n": 3}]});
-    for text in [".a.b", ".a.b == 1 and .a.c != \"y\"", "{x: .a.b, y: [.list[] | .n + 1]}", ".list | map(select(.n > 1))"] {
+    for text in [
+        ".a.b",
+        ".a.b == 1 and .a.c != \"y\"",
+        "{x: .a.b, y: [.list[] | .n + 1]}",
+        ".list | map(select(.n > 1))",
+    ] {
         let expression = Expression::new(text);
         let times = 20_000;
         let start = std::time::Instant::now();

@@ -466,8 +466,12 @@ impl<'a> Cursor<'a> {
 /// Whether both are the same allocation.
 pub(super) fn same(a: &Val<'_>, b: &Val<'_>) -> bool {
     match (a, b) {
-        (Val::Arr(Arr::Own(a)), Val::Arr(Arr::Own(b))) => std::ptr::eq(Rc::as_ptr(a).cast::<()>(), Rc::as_ptr(b).cast()),
-        (Val::Obj(Obj::Own(a)), Val::Obj(Obj::Own(b))) => std::ptr::eq(Rc::as_ptr(a).cast::<()>(), Rc::as_ptr(b).cast()),
+        (Val::Arr(Arr::Own(a)), Val::Arr(Arr::Own(b))) => {
+            std::ptr::eq(Rc::as_ptr(a).cast::<()>(), Rc::as_ptr(b).cast())
+        }
+        (Val::Obj(Obj::Own(a)), Val::Obj(Obj::Own(b))) => {
+            std::ptr::eq(Rc::as_ptr(a).cast::<()>(), Rc::as_ptr(b).cast())
+        }
         _ => false,
     }
 }

@@ -14,7 +14,8 @@ impl<'a> Machine<'a> {
             Choice::Each { cursor, route, next } => self.next_part(cursor, route, next)?,
             Choice::Range { from, to, by, traced, next } => {
                 let sign = by.float();
-                let within = if sign > 0.0 { from.order(to).is_lt() } else { sign < 0.0 && from.order(to).is_gt() };
+                let within =
+                    if sign > 0.0 { from.order(to).is_lt() } else { sign < 0.0 && from.order(to).is_gt() };
                 if !within {
                     return Ok(Some(Flow::Back));
                 }
@@ -42,7 +43,11 @@ impl<'a> Machine<'a> {
     }
 
     /// Goes on at the `try` or `//` around what raised `error`, or gives the error back if there is none.
-    pub(super) fn catch(&mut self, error: Val<'a>, next: Next<'a>) -> Result<Result<Flow<'a>, Val<'a>>, Stop> {
+    pub(super) fn catch(
+        &mut self,
+        error: Val<'a>,
+        next: Next<'a>,
+    ) -> Result<Result<Flow<'a>, Val<'a>>, Stop> {
         let mut next = next;
         while let Some((step, rest)) = next.pop() {
             self.budget.step()?;

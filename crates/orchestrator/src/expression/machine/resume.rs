@@ -96,7 +96,12 @@ impl<'a> Machine<'a> {
     }
 
     /// Goes on with the next part of an array or object, and keeps the choice of the others.
-    pub(super) fn next_part(&mut self, mut cursor: Cursor<'a>, route: Route<'a>, next: Next<'a>) -> Flowing<'a> {
+    pub(super) fn next_part(
+        &mut self,
+        mut cursor: Cursor<'a>,
+        route: Route<'a>,
+        next: Next<'a>,
+    ) -> Flowing<'a> {
         let Some((key, val)) = cursor.next() else { return Ok(Flow::Back) };
         let part = match &route {
             Route::At(steps) => Route::At(steps.then(key, self.budget)?),
@@ -248,7 +253,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn fold(&mut self, fold: &'a Fold, env: Env<'a>, input: Item<'a>, start: Item<'a>, next: Next<'a>) -> Flowing<'a> {
+    fn fold(
+        &mut self,
+        fold: &'a Fold,
+        env: Env<'a>,
+        input: Item<'a>,
+        start: Item<'a>,
+        next: Next<'a>,
+    ) -> Flowing<'a> {
         let traced = start.traced();
         let state = Some(start);
         let choice = match fold.extract {
@@ -281,7 +293,10 @@ impl<'a> Machine<'a> {
             Route::At(steps) => steps.keys(self.budget)?,
             _ => {
                 let message = format!("Invalid path expression with result {}", item.val.shown());
-                return Self::fail(Fault::raise(message), Next::default().first(Step::Collect(at), self.budget)?);
+                return Self::fail(
+                    Fault::raise(message),
+                    Next::default().first(Step::Collect(at), self.budget)?,
+                );
             }
         };
         let part = match path::get(state, keys.iter().cloned(), self.budget) {

@@ -11,7 +11,10 @@ type Items<'a> = Vec<Val<'a>>;
 
 /// The items in their order. A merge sort of our own, because the comparison may be stopped, which the standard one
 /// would take for an inconsistent order.
-pub(in super::super) fn sorted<'a>(items: Items<'a>, budget: &Budget) -> std::result::Result<Items<'a>, Stop> {
+pub(in super::super) fn sorted<'a>(
+    items: Items<'a>,
+    budget: &Budget,
+) -> std::result::Result<Items<'a>, Stop> {
     let keyed = items.into_iter().map(|item| (item.clone(), item)).collect();
     Ok(sort_pairs(keyed, budget)?.into_iter().map(|(_, item)| item).collect())
 }
@@ -60,7 +63,9 @@ fn merge<'a>(
 fn keyed<'a>(tools: &Tools<'a>, input: Val<'a>, keys: &Val<'a>) -> std::result::Result<Pairs<'a>, Fault<'a>> {
     let items = match input {
         Val::Arr(items) => items,
-        other => return Err(Fault::raise(format!("{} cannot be sorted, as it is not an array", other.shown()))),
+        other => {
+            return Err(Fault::raise(format!("{} cannot be sorted, as it is not an array", other.shown())));
+        }
     };
     let Val::Arr(keys) = keys else { return Err(Fault::raise("there are no keys to sort by")) };
     tools.budget.room(items.len() * ITEM * 2)?;

@@ -82,7 +82,10 @@ fn row<'a>(
     let cells = match input {
         Val::Arr(cells) => cells,
         other => {
-            return Err(Fault::raise(format!("{} cannot be {format}-formatted, only an array can be", other.shown())));
+            return Err(Fault::raise(format!(
+                "{} cannot be {format}-formatted, only an array can be",
+                other.shown()
+            )));
         }
     };
     let mut writer = Writer::new(tools.budget)?;
@@ -194,7 +197,8 @@ pub(super) fn from_base32<'a>(tools: &mut Tools<'a>, input: Val<'a>, _: &[Val<'a
     let mut decoded = Vec::new();
     let (mut bits, mut count) = (0u32, 0);
     for byte in text.trim_end_matches('=').bytes() {
-        let digit = BASE32.iter().position(|&digit| digit == byte).and_then(|digit| u32::try_from(digit).ok());
+        let digit =
+            BASE32.iter().position(|&digit| digit == byte).and_then(|digit| u32::try_from(digit).ok());
         let Some(digit) = digit else {
             return Err(Fault::raise(format!("{} is not valid base32 data", input.shown())));
         };

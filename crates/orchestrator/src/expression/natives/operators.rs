@@ -31,11 +31,7 @@ pub(in super::super) fn apply<'a>(
 }
 
 /// The order of jq, in which what is no number is below everything, even itself.
-fn order<'a>(
-    left: &Val<'a>,
-    right: &Val<'a>,
-    budget: &Budget,
-) -> std::result::Result<Ordering, Fault<'a>> {
+fn order<'a>(left: &Val<'a>, right: &Val<'a>, budget: &Budget) -> std::result::Result<Ordering, Fault<'a>> {
     match (left, right) {
         (Val::Num(left), Val::Num(_)) if left.is_nan() => Ok(Ordering::Less),
         _ => Ok(json::order(left, right, budget)?),

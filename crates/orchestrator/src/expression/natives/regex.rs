@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use regex_automata::nfa::thompson::{Config, NFA, State, WhichCaptures, Compiler};
+use regex_automata::nfa::thompson::{Compiler, Config, NFA, State, WhichCaptures};
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 
@@ -51,7 +51,8 @@ impl Pattern {
         }
         let limits = Config::new().which_captures(WhichCaptures::All).nfa_size_limit(Some(PATTERN_SIZE));
         let nfa = Compiler::new().syntax(config).configure(limits).build(pattern);
-        let nfa = nfa.map_err(|why| format!("{pattern} (at offset 0) is not a valid regex: {}", whole(&why)))?;
+        let nfa =
+            nfa.map_err(|why| format!("{pattern} (at offset 0) is not a valid regex: {}", whole(&why)))?;
         Ok(Self { nfa, all, skip_empty, only_first })
     }
 }
@@ -193,7 +194,9 @@ fn read<'a>(
     };
     let pattern = match &arguments[0] {
         Val::Str(pattern) => pattern.to_string(),
-        other => return Err(Fault::raise(format!("{} cannot be matched, as it is not a string", other.shown()))),
+        other => {
+            return Err(Fault::raise(format!("{} cannot be matched, as it is not a string", other.shown())));
+        }
     };
     let flags = match &arguments[1] {
         Val::Null => String::new(),
@@ -235,7 +238,13 @@ impl Places<'_> {
 }
 
 /// A match as jq shows it.
-fn shown<'a>(pattern: &Pattern, text: &str, slots: &Slots, places: &mut Places<'_>, budget: &Budget) -> Result<'a> {
+fn shown<'a>(
+    pattern: &Pattern,
+    text: &str,
+    slots: &Slots,
+    places: &mut Places<'_>,
+    budget: &Budget,
+) -> Result<'a> {
     let mut captures = Vec::new();
     let names: Vec<_> = pattern.nfa.group_info().pattern_names(regex_automata::PatternID::ZERO).collect();
     for (pair, name) in slots.chunks_exact(2).zip(&names).skip(1) {

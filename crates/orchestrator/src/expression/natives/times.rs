@@ -22,7 +22,10 @@ fn instant<'a>(value: &Val<'a>, function: &str) -> std::result::Result<Timestamp
     match value {
         Val::Num(Num::Float(seconds)) => {
             let nanos = (seconds.fract() * 1e9).round();
-            #[expect(clippy::cast_possible_truncation, reason = "a fraction of a second; whole seconds saturate")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a fraction of a second; whole seconds saturate"
+            )]
             let parts = (seconds.trunc() as i64, nanos as i32);
             Timestamp::new(parts.0, parts.1).map_err(|why| refuse(function, value, why))
         }
@@ -32,7 +35,11 @@ fn instant<'a>(value: &Val<'a>, function: &str) -> std::result::Result<Timestamp
         Val::Arr(parts) => {
             let part = |at: usize| match parts.get(at) {
                 Some(Val::Num(number)) => Ok(number.float()),
-                _ => Err(refuse(function, value, "it needs numbers for year, month, day, hour, minute and second")),
+                _ => Err(refuse(
+                    function,
+                    value,
+                    "it needs numbers for year, month, day, hour, minute and second",
+                )),
             };
             let small = |at: usize| part(at).map(small);
             #[expect(clippy::cast_possible_truncation, reason = "it saturates, and then is no year")]
@@ -82,7 +89,11 @@ pub(super) fn seconds<'a>(_: &mut Tools<'a>, input: Val<'a>, _: &[Val<'a>]) -> R
 fn format_of<'v, 'a>(value: &'v Val<'a>, function: &str) -> std::result::Result<&'v str, Fault<'a>> {
     let format = text_of(value, function)?;
     if format.len() > FORMAT_LENGTH {
-        return Err(refuse(function, value, format_args!("a format may be at most {FORMAT_LENGTH} bytes long")));
+        return Err(refuse(
+            function,
+            value,
+            format_args!("a format may be at most {FORMAT_LENGTH} bytes long"),
+        ));
     }
     Ok(format)
 }

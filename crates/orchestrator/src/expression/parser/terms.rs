@@ -7,8 +7,8 @@ use super::{Parsed, Parser};
 
 /// Words that are no names.
 const KEYWORDS: [&str; 17] = [
-    "def", "if", "then", "elif", "else", "end", "as", "reduce", "foreach", "try", "catch", "label", "and", "or",
-    "import", "include", "module",
+    "def", "if", "then", "elif", "else", "end", "as", "reduce", "foreach", "try", "catch", "label", "and",
+    "or", "import", "include", "module",
 ];
 
 /// The formats of strings, besides `@text`.
@@ -147,16 +147,16 @@ impl Parser<'_> {
             }
             "break" => {
                 self.advance()?;
-                let Token::Variable(name) = self.token else { return Err(self.unexpected("`$` and a label")) };
+                let Token::Variable(name) = self.token else {
+                    return Err(self.unexpected("`$` and a label"));
+                };
                 let Some(slot) = self.scope.find_label(name) else {
                     return Err(syntax(self.at, format!("there is no `label ${name}` around this")));
                 };
                 self.advance()?;
                 Ok(self.add(Term::Break(slot)))
             }
-            "import" | "include" | "module" => {
-                Err(syntax(at, scope::refusal(word).unwrap_or_default()))
-            }
+            "import" | "include" | "module" => Err(syntax(at, scope::refusal(word).unwrap_or_default())),
             keyword if KEYWORDS.contains(&keyword) => Err(self.unexpected("an expression")),
             name => {
                 self.advance()?;
