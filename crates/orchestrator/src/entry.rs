@@ -141,6 +141,9 @@ pub struct Intended {
     /// How it is undone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undo: Option<Undo>,
+    /// Nothing has to be undone: its author says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub needs_no_undo: bool,
     /// After it there is no way back.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub pivot: bool,

@@ -194,7 +194,7 @@ fn kind<'a>(
     let on = |value: Value| (value, Directive::Continue);
     Box::pin(async move {
         match &task.kind {
-            Kind::Call(call) => call::call(run, call, &task.metadata, at, scope, &input).await.map(on),
+            Kind::Call(call) => call::call(run, call, task.saga.as_deref(), at, scope, &input).await.map(on),
             Kind::Do(tasks) => list(run, tasks, at.part("do"), scope.clone(), input).await,
             Kind::Fork { branches, compete } => {
                 control::fork(run, branches, *compete, at, scope, input).await.map(on)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use trunkline_model::Json;
 
 use crate::entry::{Entry, Intended, Key, Resolution, StepOutcome, Undo};
@@ -28,6 +28,8 @@ struct Done {
     intended: Intended,
     /// Its result; `None` where its outcome is unknown.
     result: Option<Json>,
+    /// The arguments of its undo, where they were made when it was done.
+    prepared: Option<Result<Value, Fault>>,
 }
 
 impl Saga {
@@ -39,11 +41,15 @@ impl Saga {
             StepOutcome::Succeeded(result) => {
                 known.steps.retain(|step| step.intended.key != intended.key || step.result.is_some());
                 known.past_pivot |= intended.pivot;
-                known.steps.push(Done { intended: intended.clone(), result: Some(result.clone()) });
+                known.steps.push(Done {
+                    intended: intended.clone(),
+                    result: Some(result.clone()),
+                    prepared: None,
+                });
             }
             StepOutcome::Unknown(_) => {
                 known.steps.retain(|step| step.intended.key != intended.key || step.result.is_some());
-                known.steps.push(Done { intended: intended.clone(), result: None });
+                known.steps.push(Done { intended: intended.clone(), result: None, prepared: None });
             }
         }
     }
@@ -53,11 +59,27 @@ impl Saga {
         self.0.lock().past_pivot
     }
 
+    /// How a step that was done is undone.
+    pub(crate) fn undo_of(&self, key: &str) -> Option<Undo> {
+        let known = self.0.lock();
+        known.steps.iter().rev().find(|step| *step.intended.key == *key)?.intended.undo.clone()
+    }
+
+    /// Keeps the arguments of a step's undo.
+    pub(crate) fn prepare(&self, key: &str, arguments: Result<Value, Fault>) {
+        let mut known = self.0.lock();
+        if let Some(step) = known.steps.iter_mut().rev().find(|step| *step.intended.key == *key) {
+            step.prepared = Some(arguments);
+        }
+    }
+
     /// Takes the steps, the last first, that are to be undone or whose outcome is to be found out.
     fn take(&self) -> Vec<Done> {
         let mut steps = std::mem::take(&mut self.0.lock().steps);
         steps.retain(|step| !step.intended.effects.read_only);
-        steps.retain(|step| step.intended.undo.is_some() || step.result.is_none());
+        steps.retain(|step| {
+            step.intended.undo.is_some() || (step.result.is_none() && !step.intended.needs_no_undo)
+        });
         steps.reverse();
         steps
     }
@@ -93,30 +115,33 @@ impl Run {
                 Found::Either => Json::null(),
             };
             if let Some(undo) = &step.intended.undo {
-                self.undo(&step.intended, undo, &result).await?;
+                self.undo(&step, undo, &result).await?;
             }
         }
         Ok(true)
     }
 
     /// Undoes one step. One that keeps failing waits for a person.
-    async fn undo(self: &Arc<Self>, intended: &Intended, undo: &Undo, result: &Json) -> Result<(), Fault> {
+    async fn undo(self: &Arc<Self>, done: &Done, undo: &Undo, result: &Json) -> Result<(), Fault> {
+        let intended = &done.intended;
         let key: Key = Arc::from(format!("{}~undo", intended.key));
-        let arguments = intended.arguments.clone().unwrap_or_else(Json::empty_object);
-        let scope = json!({"input": self.input, "args": arguments.to_value(), "result": result.to_value()});
-        let given = if undo.args.is_null() { json!({}) } else { undo.args.clone() };
         let mut failures = 0;
         loop {
-            let evaluated = Template::new(given.clone()).evaluate(&scope, &[], self.bounds.expression);
-            let fault = match evaluated {
+            let arguments = match &done.prepared {
+                Some(prepared) => prepared.clone(),
+                None => self.undo_arguments(intended, undo, result),
+            };
+            let fault = match arguments {
                 Ok(arguments) => {
+                    let arguments = if arguments.is_null() { json!({}) } else { arguments };
                     let step = Step {
                         key: key.clone(),
                         pointer: key.clone(),
                         target: Target::Tool(undo.tool.clone()),
                         arguments: Json::from_value(&arguments),
-                        credentials: serde_json::Value::Null,
+                        credentials: Value::Null,
                         undo: None,
+                        needs_no_undo: true,
                         pivot: false,
                         undoes: Some(intended.key.clone()),
                         timeout: None,
@@ -127,7 +152,7 @@ impl Run {
                         Err(fault) => fault,
                     }
                 }
-                Err(error) => Fault::expression(&given.to_string(), &error),
+                Err(fault) => fault,
             };
             failures += 1;
             if failures < self.bounds.attempts && fault.transient {
@@ -140,6 +165,18 @@ impl Run {
                 Resolution::Skip { .. } | Resolution::Resolve { .. } => return Ok(()),
             }
         }
+    }
+
+    /// The arguments of an undo whose step was not seen to end.
+    fn undo_arguments(&self, intended: &Intended, undo: &Undo, result: &Json) -> Result<Value, Fault> {
+        let arguments = intended.arguments.as_ref().map_or(Value::Null, Json::to_value);
+        let steps = match self.context().get_mut("steps") {
+            Some(Value::Object(steps)) => std::mem::take(steps),
+            _ => Map::new(),
+        };
+        let scope = scope(&self.input, steps, &arguments, &result.to_value());
+        let evaluated = Template::new(undo.args.clone()).evaluate(&scope, &[], self.bounds.expression);
+        evaluated.map_err(|error| Fault::expression(&undo.args.to_string(), &error))
     }
 
     /// Finds out what became of a step of unknown outcome: by its key where the tool recognises it, else by asking a
@@ -159,8 +196,9 @@ impl Run {
                     key,
                     target: Target::Tool(intended.tool.clone()),
                     arguments: arguments.clone(),
-                    credentials: serde_json::Value::Null,
+                    credentials: Value::Null,
                     undo: None,
+                    needs_no_undo: true,
                     pivot: false,
                     undoes: Some(intended.key.clone()),
                     timeout: None,
@@ -191,4 +229,9 @@ impl Run {
             }
         }
     }
+}
+
+/// What the arguments of an undo are made of.
+pub(crate) fn scope(input: &Value, steps: Map<String, Value>, arguments: &Value, result: &Value) -> Value {
+    json!({"input": input, "steps": steps, "args": arguments, "result": result})
 }

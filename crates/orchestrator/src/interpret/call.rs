@@ -7,19 +7,17 @@ use serde_json::{Map, Value, json};
 use trunkline_model::{Effects, Json};
 
 use super::scope::Scope;
-use super::{Place, duration, given_out, list, taken_in, task};
+use super::{Place, control, duration, given_out, list, taken_in, task};
 use crate::entry::{Entry, Key, Undo};
 use crate::expression::Template;
 use crate::fault::Fault;
 use crate::run::{Run, Step, Target};
+use crate::saga::scope as saga_scope;
 use crate::workflow::{
-    Authentication, AuthenticationRef, CallTask, Credentials, Endpoint, ExternalResource, HttpCall,
-    HttpOutput, McpCall, McpTransport, OpenApiCall, ProcessInput, ProcessReturn, Run as What, RunTask,
+    self, Authentication, AuthenticationRef, CallTask, Credentials, Endpoint, ExternalResource, HttpCall,
+    HttpOutput, McpCall, McpTransport, OpenApiCall, ProcessInput, ProcessReturn, Run as What, RunTask, Saga,
     ScriptSource, Transform, Uri, Workflow,
 };
-
-/// Where a task's metadata says how it is undone.
-const SAGA: &str = "trunkline.dev/saga";
 
 /// The most levels of workflows within workflows.
 const MAX_NESTING: usize = 16;
@@ -35,7 +33,7 @@ struct Call<'a> {
 pub(super) async fn call(
     run: &Arc<Run>,
     call: &CallTask,
-    metadata: &Map<String, Value>,
+    saga: Option<&Saga>,
     at: &Place,
     scope: &Scope,
     input: &Value,
@@ -75,8 +73,37 @@ pub(super) async fn call(
     };
     let mut step = step(at, target, &arguments, timeout);
     step.credentials = credentials;
-    (step.undo, step.pivot) = saga(metadata)?;
-    run.step(&step).await
+    let policy = saga.and_then(|saga| saga.retry.as_deref());
+    if let Some(saga) = saga {
+        step.pivot = saga.pivot;
+        match &saga.undo {
+            workflow::Undo::Unsaid => {}
+            workflow::Undo::Nothing | workflow::Undo::Safe(_) => step.needs_no_undo = true,
+            workflow::Undo::Call(call) => {
+                let args = call.args.source().clone();
+                step.undo = Some(Undo { tool: call.tool.clone(), args, safe: call.safe });
+            }
+        }
+    }
+    let value = control::retried(run, policy, at, scope, input, &step).await?;
+    prepare_undo(run, &step, saga, scope, &value);
+    Ok(value)
+}
+
+/// Makes the arguments of a step's undo while all that they are made of is in sight.
+fn prepare_undo(run: &Arc<Run>, step: &Step, saga: Option<&Saga>, scope: &Scope, value: &Value) {
+    let Some(undo) = run.saga.undo_of(&step.key) else { return };
+    let mut steps = match run.context().get_mut("steps") {
+        Some(Value::Object(steps)) => std::mem::take(steps),
+        _ => Map::new(),
+    };
+    if let Some(id) = saga.and_then(|saga| saga.step.as_deref()) {
+        steps.insert(id.to_owned(), value.clone());
+    }
+    let dot = saga_scope(&run.input, steps, &step.arguments.to_value(), value);
+    let template = Transform::Template(Template::new(undo.args));
+    let args = scope.with("output", value.clone()).evaluate(run, &template, &dot);
+    run.saga.prepare(&step.key, args);
 }
 
 fn step(at: &Place, target: Target, arguments: &Value, timeout: Option<Duration>) -> Step {
@@ -87,6 +114,7 @@ fn step(at: &Place, target: Target, arguments: &Value, timeout: Option<Duration>
         arguments: Json::from_value(arguments),
         credentials: Value::Null,
         undo: None,
+        needs_no_undo: false,
         pivot: false,
         undoes: None,
         timeout,
@@ -96,20 +124,6 @@ fn step(at: &Place, target: Target, arguments: &Value, timeout: Option<Duration>
 
 fn missing(kind: &str) -> Fault {
     Fault::configuration(format!("there is no connector for calls of kind {kind:?} yet"))
-}
-
-/// How a task is undone, and whether there is a way back after it.
-fn saga(metadata: &Map<String, Value>) -> Result<(Option<Undo>, bool), Fault> {
-    let Some(saga) = metadata.get(SAGA) else { return Ok((None, false)) };
-    let pivot = saga.get("pivot").and_then(Value::as_bool).unwrap_or(false);
-    let undo = match saga.get("undo") {
-        None | Some(Value::Null | Value::Bool(_)) => None,
-        Some(undo) => Some(
-            serde_json::from_value::<Undo>(undo.clone())
-                .map_err(|error| Fault::configuration(format!("{SAGA}: undo: {error}")))?,
-        ),
-    };
-    Ok((undo, pivot))
 }
 
 impl Call<'_> {

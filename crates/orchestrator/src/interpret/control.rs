@@ -11,7 +11,7 @@ use super::{Passed, Place, branches, duration, list, task};
 use crate::entry::Key;
 use crate::expression::Expression;
 use crate::fault::Fault;
-use crate::run::Run;
+use crate::run::{Run, Step};
 use crate::workflow::{Backoff, Case, Catch, Directive, ErrorRef, RetryPolicy, TaskList, Transform};
 
 /// Branches at the same time: all of them, or the first.
@@ -144,6 +144,33 @@ pub(super) async fn attempt(
             other => other,
         };
         return Ok((output, next));
+    }
+}
+
+/// Does a step, again and again as its own policy says.
+pub(super) async fn retried(
+    run: &Arc<Run>,
+    policy: Option<&RetryPolicy>,
+    at: &Place,
+    scope: &Scope,
+    input: &Value,
+    step: &Step,
+) -> Result<Value, Fault> {
+    let start = run.journal.time();
+    let mut failures: u32 = 0;
+    loop {
+        let fault = match run.step(step).await {
+            Ok(value) => return Ok(value),
+            Err(fault) => fault,
+        };
+        failures = failures.saturating_add(1);
+        let scope = scope.with("error", fault.to_value());
+        let Some(policy) = policy.filter(|_| !run.cancel.is_cancelled()) else { return Err(fault) };
+        let Some(delay) = again(run, policy, failures, start, &scope, input, &at.key)? else {
+            return Err(fault);
+        };
+        let key: Key = Arc::from(format!("{}~retry", at.key));
+        run.pause(&key, delay, Some(fault)).await?;
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Step {
     /// What proves who asks. It goes into no journal.
     pub(crate) credentials: Value,
     pub(crate) undo: Option<Undo>,
+    /// Nothing has to be undone: its author says so.
+    pub(crate) needs_no_undo: bool,
     pub(crate) pivot: bool,
     /// The step that this one undoes.
     pub(crate) undoes: Option<Key>,
@@ -173,6 +175,7 @@ impl Run {
         // After a certain refusal the step may be tried under a new key: a service may keep a refusal with its key.
         let again = if refusals == 0 { String::new() } else { format!(".{refusals}") };
         let own_undo = step.undo.clone();
+        let declared = step.undoes.is_none() && !step.needs_no_undo;
         Intended {
             key: step.key.clone(),
             attempt,
@@ -185,7 +188,8 @@ impl Run {
             idempotency_key: step.idempotency_key.clone().unwrap_or_else(|| {
                 Arc::from(format!("{}{}{again}", self.journal.instance, header_safe(&step.key)))
             }),
-            undo: own_undo.or_else(|| contract.undo.clone().filter(|_| step.undoes.is_none())),
+            undo: own_undo.or_else(|| contract.undo.clone().filter(|_| declared)),
+            needs_no_undo: step.needs_no_undo,
             pivot: step.pivot,
             undoes: step.undoes.clone(),
             arguments: Some(step.arguments.clone()),
