@@ -19,7 +19,7 @@ pub(super) const MAX_DEPTH: usize = 100;
 const CLOCK_EVERY: u32 = 2048;
 
 /// Bytes that an allocation costs besides its content.
-const OVERHEAD: usize = 32;
+const OVERHEAD: usize = 48;
 
 /// A bound was met, and which; nothing in the expression can catch this.
 #[derive(Clone, Debug)]

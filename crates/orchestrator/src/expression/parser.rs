@@ -324,7 +324,8 @@ impl<'s> Parser<'s> {
     /// A term with a sign, or one that binds names for all that follows.
     fn unary(&mut self) -> Parsed {
         if self.symbol("-")? {
-            let body = self.nested(Self::unary)?;
+            // As strong as `*`: `-1 * 2` is `-(1 * 2)`.
+            let body = self.nested(|parser| parser.binary(8))?;
             return Ok(self.add(Term::Negate(body)));
         }
         if self.word("label") {

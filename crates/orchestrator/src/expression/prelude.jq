@@ -27,7 +27,7 @@ def all(f): all(.[]; f);
 def all: all(.);
 def until(condition; next): def _on: if condition then . else next | _on end; _on;
 def while(condition; next): def _on: if condition then ., (next | _on) else empty end; _on;
-def repeat(f): def _on: ., (f | _on); _on;
+def repeat(f): def _on: f, _on; _on;
 def skip($n; f): if $n > 0 then foreach f as $x ($n; . - 1; if . < 0 then $x else empty end) else f end;
 def nth($n; f): if $n < 0 then error("nth does not count from the end") else first(skip($n; f)) end;
 def nth($n): .[$n];

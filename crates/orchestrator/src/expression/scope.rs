@@ -105,7 +105,7 @@ impl Scope {
         found.map(|name| name.meaning)
     }
 
-    fn filters(&self) -> impl Iterator<Item = (&str, usize)> {
+    pub(super) fn filters(&self) -> impl Iterator<Item = (&str, usize)> {
         let filter = |name: &&Name| matches!(name.meaning, Meaning::Argument(_) | Meaning::Function(_));
         self.names.iter().filter(filter).map(|name| (name.text.as_str(), name.arity))
     }

@@ -9,6 +9,7 @@ use super::{Expression, ExpressionError, Limits, Template, expression_in};
 
 mod hostile;
 mod meaning;
+mod random;
 
 fn evaluate(text: &str, input: &Value) -> Result<Value, ExpressionError> {
     Expression::new(text).evaluate(input, &[], Limits::default())

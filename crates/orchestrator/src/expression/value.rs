@@ -77,7 +77,7 @@ pub(super) type Entries<'a> = IndexMap<Str<'a>, Val<'a>>;
 pub(super) const ITEM: usize = size_of::<Val<'_>>();
 
 /// Bytes that one more entry of an object takes.
-pub(super) const ENTRY: usize = size_of::<Val<'_>>() + size_of::<Str<'_>>() + 24;
+pub(super) const ENTRY: usize = size_of::<Val<'_>>() + size_of::<Str<'_>>() + 48;
 
 impl Deref for Str<'_> {
     type Target = str;

@@ -42,7 +42,7 @@ impl<'a> Machine<'a> {
         }))
     }
 
-    /// Goes on at the `try` or `//` around what raised `error`, or gives the error back if there is none.
+    /// Goes on at the `try` around what raised `error`, or gives the error back if there is none.
     pub(super) fn catch(
         &mut self,
         error: Val<'a>,
@@ -59,10 +59,6 @@ impl<'a> Machine<'a> {
                         Some(handler) => Flow::Eval(handler, env, Item::plain(error), next),
                         None => Flow::Back,
                     }));
-                }
-                Step::Alternative(at) => {
-                    self.choices.truncate(at + 1);
-                    return Ok(Ok(Flow::Back));
                 }
                 step => {
                     if let Some(at) = step.outer_choice() {

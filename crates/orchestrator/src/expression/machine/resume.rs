@@ -4,6 +4,7 @@ use super::super::budget::{Fault, Stop};
 use super::super::env::{Binding, Env};
 use super::super::frame::{Choice, Item, Next, Step};
 use super::super::natives;
+use super::super::number::Num;
 use super::super::path::{self, Route};
 use super::super::syntax::{Fold, TermId};
 use super::super::value::{Cursor, Entries, ITEM, Val};
@@ -187,6 +188,9 @@ impl<'a> Machine<'a> {
         };
         match step {
             Step::LimitCount { body, env, item: outer } => {
+                if number.order(Num::Int(0)).is_lt() {
+                    return Ok(Flow::Eval(body, env, outer, next));
+                }
                 // Half a value is a value.
                 let Some(left) = number.ceiling().filter(|&left| left > 0) else { return Ok(Flow::Back) };
                 let at = self.choose(Choice::Limit(left))?;
@@ -287,22 +291,24 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// What comes after the choice of this number, for an error inside it.
+    fn inside(&self, at: usize) -> Result<Next<'a>, Stop> {
+        Next::default().first(Step::Collect(at), self.budget)
+    }
+
     fn modify(&mut self, at: usize, update: TermId, env: Env<'a>, item: Item<'a>) -> Flowing<'a> {
         let Some(Choice::Modify { state, .. }) = self.choices.get(at) else { return Ok(Flow::Back) };
         let keys = match &item.route {
             Route::At(steps) => steps.keys(self.budget)?,
             _ => {
                 let message = format!("Invalid path expression with result {}", item.val.shown());
-                return Self::fail(
-                    Fault::raise(message),
-                    Next::default().first(Step::Collect(at), self.budget)?,
-                );
+                return Self::fail(Fault::raise(message), self.inside(at)?);
             }
         };
         let part = match path::get(state, keys.iter().cloned(), self.budget) {
             Ok(part) => part,
             Err(fault) => {
-                return Self::fail(fault, Next::default().first(Step::Collect(at), self.budget)?);
+                return Self::fail(fault, self.inside(at)?);
             }
         };
         let choices = self.choices.len();
@@ -321,7 +327,7 @@ impl<'a> Machine<'a> {
                 *state = whole;
                 Ok(Flow::Back)
             }
-            Err(fault) => Self::fail(fault, Next::default().first(Step::Collect(at), self.budget)?),
+            Err(fault) => Self::fail(fault, self.inside(at)?),
         }
     }
 

@@ -132,7 +132,9 @@ fn divide<'a>(left: &Val<'a>, right: &Val<'a>, budget: &Budget) -> Result<'a> {
 }
 
 fn remainder<'a>(left: &Val<'a>, right: &Val<'a>) -> Result<'a> {
-    let (Val::Num(a), Val::Num(b)) = (left, right) else { return Err(refuse(left, right, "divided")) };
+    let (Val::Num(a), Val::Num(b)) = (left, right) else {
+        return Err(refuse(left, right, "divided (remainder)"));
+    };
     let rest = a.rem(*b).map(Val::Num);
-    rest.ok_or_else(|| refuse(left, right, "divided because the divisor is zero"))
+    rest.ok_or_else(|| refuse(left, right, "divided (remainder) because the divisor is zero"))
 }

@@ -15,6 +15,10 @@ use super::{Result, Tools};
 /// How long a pattern may be.
 const PATTERN_LENGTH: usize = 2000;
 
+/// How many classes (`[…]`, `\w`, `\p{…}`) a pattern may have: one of all of Unicode, without regard to case, takes
+/// milliseconds to compile, which nothing can stop.
+const CLASSES: usize = 30;
+
 /// How many bytes a compiled pattern may take: `\w` takes some 20 KB.
 const PATTERN_SIZE: usize = 512 << 10;
 
@@ -33,6 +37,9 @@ impl Pattern {
     fn new(pattern: &str, flags: &str) -> std::result::Result<Self, String> {
         if pattern.len() > PATTERN_LENGTH {
             return Err(format!("a pattern may be at most {PATTERN_LENGTH} bytes long"));
+        }
+        if classes(pattern) > CLASSES {
+            return Err(format!("a pattern may have at most {CLASSES} classes such as [a-z] or \\w"));
         }
         let mut config = syntax::Config::new().nest_limit(50);
         let (mut all, mut skip_empty, mut only_first) = (false, false, false);
@@ -55,6 +62,20 @@ impl Pattern {
             nfa.map_err(|why| format!("{pattern} (at offset 0) is not a valid regex: {}", whole(&why)))?;
         Ok(Self { nfa, all, skip_empty, only_first })
     }
+}
+
+/// The classes in `pattern`, or some more.
+fn classes(pattern: &str) -> usize {
+    let mut count = 0;
+    let mut chars = pattern.chars();
+    while let Some(char) = chars.next() {
+        count += usize::from(match char {
+            '[' => true,
+            '\\' => chars.next().is_some_and(|escape| "dDsSwWpP".contains(escape)),
+            _ => false,
+        });
+    }
+    count
 }
 
 /// An error with its cause, which says what is wrong.

@@ -4,7 +4,7 @@ use super::super::budget::{Budget, Fault, Stop};
 use super::super::json::{self, Writer};
 use super::super::number::Num;
 use super::super::path;
-use super::super::value::{ENTRY, Entries, ITEM, Obj, Str, Val};
+use super::super::value::{Cursor, ENTRY, Entries, ITEM, Obj, Str, Val};
 use super::{Result, Tools, text_of};
 
 pub(super) fn not<'a>(_: &mut Tools<'a>, input: Val<'a>, _: &[Val<'a>]) -> Result<'a> {
@@ -117,6 +117,7 @@ pub(super) fn has<'a>(_: &mut Tools<'a>, input: Val<'a>, arguments: &[Val<'a>]) 
             let index = usize::try_from(index.floor()).ok();
             Ok(Val::Bool(index.is_some_and(|index| index < array.len())))
         }
+        (Val::Null, Val::Str(_) | Val::Num(_)) => Ok(Val::Bool(false)),
         (input, key) => {
             Err(Fault::raise(format!("Cannot check whether {} has a {} key", input.kind(), key.kind())))
         }
@@ -175,16 +176,15 @@ fn holds<'a>(
 }
 
 pub(super) fn to_entries<'a>(tools: &mut Tools<'a>, input: Val<'a>, _: &[Val<'a>]) -> Result<'a> {
-    let Val::Obj(object) = &input else {
-        return Err(Fault::raise(format!("{} has no entries", input.shown())));
-    };
-    tools.budget.room(object.len() * (ENTRY + ITEM))?;
-    let mut entries = Vec::with_capacity(object.len());
-    for (key, value) in object.entries() {
-        let pair = [(Str::Lent("key"), Val::Str(key)), (Str::Lent("value"), value)];
+    let mut cursor = Cursor::new(input)?;
+    let mut held = tools.budget.hold(0)?;
+    let mut entries = Vec::new();
+    while let Some((key, value)) = cursor.next() {
+        held.grow(ITEM)?;
+        let pair = [(Str::Lent("key"), key), (Str::Lent("value"), value)];
         entries.push(Val::object(pair.into_iter().collect(), tools.budget)?);
     }
-    Ok(Val::array(entries, tools.budget)?)
+    Ok(Val::list(entries, held)?)
 }
 
 pub(super) fn from_entries<'a>(tools: &mut Tools<'a>, input: Val<'a>, _: &[Val<'a>]) -> Result<'a> {

@@ -15,62 +15,97 @@ const KEYWORDS: [&str; 17] = [
 const FORMATS: [&str; 12] =
     ["json", "text", "csv", "tsv", "html", "uri", "urid", "sh", "base64", "base64d", "base32", "base32d"];
 
-impl Parser<'_> {
+/// What follows a term to find a part of its value.
+enum Access<'s> {
+    Field(&'s str),
+    Key(TermId),
+    Slice(TermId, TermId),
+    Each,
+}
+
+impl<'s> Parser<'s> {
     /// A term and all its `.name`, `[…]` and `?`.
     pub(super) fn postfix(&mut self) -> Parsed {
         let mut term = self.primary()?;
         loop {
-            term = match self.token {
+            let access = match self.token {
                 Token::Field(name) => {
                     self.advance()?;
-                    self.add(Term::Field(term, name.into()))
+                    Access::Field(name)
                 }
-                Token::Symbol("?") => {
-                    self.advance()?;
-                    self.add(Term::Try(term, None))
-                }
-                Token::Symbol("[") => self.nested(|parser| parser.bracket(term))?,
+                Token::Symbol("[") => self.nested(Self::bracket)?,
                 Token::Symbol(".") => {
                     self.advance()?;
                     match self.token {
-                        Token::Quote => self.quoted_field(term)?,
-                        Token::Symbol("[") => self.nested(|parser| parser.bracket(term))?,
+                        Token::Quote => Access::Key(self.string(None)?),
+                        Token::Symbol("[") => self.nested(Self::bracket)?,
                         _ => return Err(self.unexpected("a name after `.`")),
                     }
                 }
+                Token::Symbol("?") => {
+                    self.advance()?;
+                    term = self.add(Term::Try(term, None));
+                    continue;
+                }
                 _ => return Ok(term),
             };
+            term = self.place(term, access)?;
         }
     }
 
-    fn quoted_field(&mut self, base: TermId) -> Parsed {
-        let key = self.string(None)?;
-        Ok(self.add(Term::Index(base, key)))
+    /// A part of what `base` gives. A `?` right after it is about finding this part only.
+    fn place(&mut self, base: TermId, access: Access<'_>) -> Parsed {
+        if !self.symbol("?")? {
+            return Ok(self.access(base, access));
+        }
+        // Keys are evaluated outside, where their errors count.
+        let mut bound = Vec::new();
+        let mut outside = |parser: &mut Self, key: TermId| {
+            let slot = parser.scope.fresh();
+            bound.push((key, slot));
+            parser.add(Term::Variable(slot))
+        };
+        let access = match access {
+            Access::Key(key) => Access::Key(outside(self, key)),
+            Access::Slice(from, to) => Access::Slice(outside(self, from), outside(self, to)),
+            other => other,
+        };
+        let input = self.add(Term::Identity);
+        let part = self.access(input, access);
+        let part = self.add(Term::Try(part, None));
+        let found = self.add(Term::Pipe(base, part));
+        Ok(bound.into_iter().rev().fold(found, |body, (key, slot)| self.add(Term::Bind(key, slot, body))))
+    }
+
+    fn access(&mut self, base: TermId, access: Access<'_>) -> TermId {
+        self.add(match access {
+            Access::Field(name) => Term::Field(base, name.into()),
+            Access::Key(key) => Term::Index(base, key),
+            Access::Slice(from, to) => Term::Slice(base, from, to),
+            Access::Each => Term::Each(base),
+        })
     }
 
     /// `[]`, `[key]`, `[from:to]`
-    fn bracket(&mut self, base: TermId) -> Parsed {
+    fn bracket(&mut self) -> Parsed<Access<'s>> {
         self.expect("[")?;
         if self.symbol("]")? {
-            return Ok(self.add(Term::Each(base)));
+            return Ok(Access::Each);
         }
         let from = if self.token == Token::Symbol(":") { None } else { Some(self.pipe()?) };
-        let term = if self.symbol(":")? {
+        let access = if self.symbol(":")? {
             let from = from.unwrap_or_else(|| self.add(Term::Constant(Constant::Null)));
             let to = if self.token == Token::Symbol("]") {
                 self.add(Term::Constant(Constant::Null))
             } else {
                 self.pipe()?
             };
-            Term::Slice(base, from, to)
+            Access::Slice(from, to)
         } else {
-            match from {
-                Some(key) => Term::Index(base, key),
-                None => return Err(self.unexpected("an index")),
-            }
+            Access::Key(from.unwrap_or_default())
         };
         self.expect("]")?;
-        Ok(self.add(term))
+        Ok(access)
     }
 
     fn primary(&mut self) -> Parsed {
@@ -85,11 +120,8 @@ impl Parser<'_> {
                 self.advance()?;
                 self.format(name, at)
             }
-            Token::Field(name) => {
-                self.advance()?;
-                let base = self.add(Term::Identity);
-                Ok(self.add(Term::Field(base, name.into())))
-            }
+            // What follows is read as that of any other term.
+            Token::Field(_) => Ok(self.add(Term::Identity)),
             Token::Variable(name) => {
                 self.advance()?;
                 self.variable(name, at)
@@ -105,7 +137,11 @@ impl Parser<'_> {
             "." => {
                 self.advance()?;
                 let base = self.add(Term::Identity);
-                if self.token == Token::Quote { self.quoted_field(base) } else { Ok(base) }
+                if self.token == Token::Quote {
+                    let key = self.string(None)?;
+                    return self.place(base, Access::Key(key));
+                }
+                Ok(base)
             }
             ".." => {
                 self.advance()?;
