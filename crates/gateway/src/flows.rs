@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use trunkline_model::{
     BoxFuture, CallContext, Failure, Json, Operation, Outcome, Principal, Retry, ServiceState, Tool, ToolSpec,
 };
-use trunkline_orchestrator::check;
 use trunkline_orchestrator::entry::Undo;
 use trunkline_orchestrator::outside::{Contract, StepCall, Tools};
-use trunkline_orchestrator::service::Toolbox;
+use trunkline_orchestrator::service::{Library, Toolbox};
+use trunkline_orchestrator::{Engine, check};
 
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -27,6 +27,14 @@ pub struct Declared {
     pub undo: Option<Undo>,
     /// It recognises a repeated call by its idempotency key.
     pub keyed: bool,
+}
+
+/// What the doors need of flows.
+pub struct FlowDoor {
+    /// Runs the instances.
+    pub engine: Engine,
+    /// The named flows.
+    pub library: Arc<Library>,
 }
 
 /// The tools of the catalogue for the steps of flows.

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use trunkline_event_log::EventLog;
 use trunkline_model::{Json, Principal};
 
-use crate::entry::{Ending, Entry, Finished, InstanceId, Resolution, Started};
+use crate::entry::{Ending, Entry, Finished, InstanceId, Key, Resolution, Started};
 use crate::fault::Fault;
 use crate::journal::{Journal, Sources};
 use crate::outside::{Endpoints, Tools};
@@ -90,9 +90,24 @@ impl Instance {
         self.run.journal.flush().await.map_err(Error::Log)
     }
 
+    /// Waits until a step waits for a person. Gives the keys of all that do.
+    pub async fn stuck(&self) -> Vec<Key> {
+        loop {
+            let told = self.run.stuck.notified();
+            let mut told = std::pin::pin!(told);
+            // Before the look, so that nothing is missed between the two.
+            told.as_mut().enable();
+            let keys: Vec<Key> = self.run.interventions.lock().keys().cloned().collect();
+            if !keys.is_empty() {
+                return keys;
+            }
+            told.await;
+        }
+    }
+
     /// Waits for the end; `None` where the process ends first, and another one will go on.
-    pub async fn finished(mut self) -> Option<Finished> {
-        self.finished.wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone())
+    pub async fn finished(&self) -> Option<Finished> {
+        self.finished.clone().wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone())
     }
 }
 
@@ -142,6 +157,7 @@ impl Engine {
             attempts: Attempts::default(),
             permits: Semaphore::new(parts.bounds.concurrency),
             interventions: Mutex::default(),
+            stuck: tokio::sync::Notify::new(),
             passed: AtomicU64::new(0),
         };
         Run::new(base, workflow, input)

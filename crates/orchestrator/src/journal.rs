@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use trunkline_event_log::{EventLog, Expected};
-use trunkline_model::Principal;
+use trunkline_model::{Effects, Principal};
 use uuid::Uuid;
 
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
@@ -41,6 +41,8 @@ pub(crate) struct Journal {
 struct State {
     /// What waits for the next append.
     pending: Vec<Entry>,
+    /// The effects of the steps that were intended, and whether they honour a key.
+    repeatable: HashMap<Key, (Effects, bool)>,
     replay: Replay,
     /// The time of the last entry that the run has seen: the only clock that expressions may see.
     time: Option<Timestamp>,
@@ -118,6 +120,8 @@ impl Journal {
         for (entry, time) in entries {
             match entry {
                 Entry::Intended(intended) => {
+                    let known = (intended.effects, intended.keyed);
+                    state.repeatable.insert(intended.key.clone(), known);
                     state.replay.intended.insert(intended.key.clone(), *intended);
                 }
                 Entry::Waiting { key, until, .. } => {
@@ -156,6 +160,9 @@ impl Journal {
     /// Puts an entry behind the others; it becomes durable with the next [`flush`](Self::flush).
     pub(crate) fn note(&self, entry: Entry) {
         let mut state = self.state.lock();
+        if let Entry::Intended(intended) = &entry {
+            state.repeatable.insert(intended.key.clone(), (intended.effects, intended.keyed));
+        }
         // What is passed again has been written before.
         if state.replay.order.is_empty() || !matches!(entry, Entry::Passed { .. }) {
             state.time = Some((self.sources.now)());
@@ -225,6 +232,11 @@ impl Journal {
             Turn::Resolved(_, resolution, _) => Some(resolution),
             _ => None,
         }
+    }
+
+    /// What the last intent of a step says of repeating it.
+    pub(crate) fn last_intent(&self, key: &str) -> Option<(Effects, bool)> {
+        self.state.lock().repeatable.get(key).copied()
     }
 
     /// The last intent of a step that an earlier process wrote.

@@ -35,6 +35,8 @@ pub struct Bounds {
     pub expression: Limits,
     /// How long a step may take that has no timeout of its own.
     pub step: Duration,
+    /// How often a step that may be repeated is tried again after a failure that may pass, before the flow sees it.
+    pub retries: u32,
     /// How often an undo, or a step after the pivot, is tried before a person is asked.
     pub attempts: u32,
     /// The pause before the second attempt; it doubles with every further one.
@@ -48,6 +50,7 @@ impl Default for Bounds {
             tasks: 1_000_000,
             expression: Limits::default(),
             step: Duration::from_secs(60),
+            retries: 2,
             attempts: 6,
             backoff: Duration::from_millis(100),
         }
@@ -88,6 +91,8 @@ pub(crate) struct Base {
     pub(crate) attempts: Attempts,
     pub(crate) permits: Semaphore,
     pub(crate) interventions: Interventions,
+    /// Told when a step gets stuck.
+    pub(crate) stuck: tokio::sync::Notify,
     pub(crate) passed: AtomicU64,
 }
 
@@ -208,6 +213,7 @@ impl Run {
         self.interventions.lock().insert(key.clone(), sender);
         self.journal.note(Entry::Stuck { key: key.clone(), fault, unknown });
         self.flush().await?;
+        self.stuck.notify_waiters();
         let Ok((resolution, by)) = answer.await else {
             return Err(Fault::runtime("nobody can answer any more: the engine ends"));
         };

@@ -249,8 +249,22 @@ async fn wait(instance: Instance, deadline: Instant, limit: Option<Duration>) ->
     if end <= Instant::now() {
         instance.durable().await?;
     }
-    match tokio::time::timeout_at(end.into(), instance.finished()).await {
-        Ok(Some(finished)) => Ok(result(id, &finished)),
+    let happened = async {
+        tokio::select! {
+            biased;
+            finished = instance.finished() => Ok(finished),
+            keys = instance.stuck() => Err(keys),
+        }
+    };
+    match tokio::time::timeout_at(end.into(), happened).await {
+        Ok(Ok(Some(finished))) => Ok(result(id, &finished)),
+        Ok(Err(keys)) => {
+            let answer = json!({
+                "instance": id, "status": "stuck", "steps": keys,
+                "next": "A person has to say what to do with these steps: trunkline flow resolve.",
+            });
+            Ok(ToolResult::document(&Json::from_value(&answer), true))
+        }
         _ => {
             let answer = json!({
                 "instance": id, "status": "running",

@@ -222,6 +222,8 @@ pub struct InstanceFilter {
     pub flow: Option<String>,
     /// Only those that began before this identity.
     pub before: Option<InstanceId>,
+    /// Only those of this principal.
+    pub principal: Option<String>,
     /// At most so many.
     pub limit: usize,
 }
@@ -238,12 +240,12 @@ pub async fn instances(
         let sql = format!(
             "SELECT {COLUMNS} FROM flow_instance WHERE (?1 IS NULL OR status = ?1) \
              AND (?2 IS NULL OR flow = ?2 OR flow LIKE '%/' || ?2) AND (?3 IS NULL OR id < ?3) \
-             ORDER BY id DESC LIMIT ?4"
+             AND (?5 IS NULL OR principal = ?5) ORDER BY id DESC LIMIT ?4"
         );
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
         let before = filter.before.map(|id| id.0.into_bytes());
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![filter.status, filter.flow, before, limit], instance_row)?;
+        let rows = statement.query_map(params![filter.status, filter.flow, before, limit, filter.principal], instance_row)?;
         rows.collect()
     })
     .await

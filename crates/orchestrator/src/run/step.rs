@@ -80,14 +80,17 @@ impl Run {
                 StepOutcome::Succeeded(result) => return Ok(result.to_value()),
                 StepOutcome::Refused(fault) | StepOutcome::Unknown(fault) => fault.at(&step.pointer),
             };
-            if !self.saga.is_past_pivot() || step.undoes.is_some() {
-                return Err(fault);
-            }
             failures += 1;
-            if failures < self.bounds.attempts && fault.transient {
+            let forward = self.saga.is_past_pivot() && step.undoes.is_none();
+            let limit = if forward { self.bounds.attempts } else { self.bounds.retries + 1 };
+            let again = forward || (step.undoes.is_none() && self.repeatable(step) && !self.cancel.is_cancelled());
+            if failures < limit && fault.transient && again {
                 let key: Key = Arc::from(format!("{}~again", step.key));
                 self.pause(&key, self.backoff(failures), Some(fault)).await?;
                 continue;
+            }
+            if !forward {
+                return Err(fault);
             }
             match self.intervene(&step.key, fault, false).await? {
                 Resolution::Retry => failures = 0,
@@ -95,6 +98,11 @@ impl Run {
                 Resolution::Resolve { result, .. } => return Ok(result),
             }
         }
+    }
+
+    /// Whether a step may be done again, as its journaled intent says: the same in every replay.
+    fn repeatable(&self, step: &Step) -> bool {
+        self.journal.last_intent(&step.key).is_some_and(|(effects, keyed)| effects.repeatable() || keyed)
     }
 
     /// The pause after so many failures.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio_util::task::TaskTracker;
 use trunkline_event_log::EventLog;
-use trunkline_gateway::flows::{Declared, FlowTools};
+use trunkline_gateway::flows::{Declared, FlowDoor, FlowTools};
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{Service as _, ServiceObserver as _};
 use trunkline_orchestrator::entry::Undo;
@@ -50,6 +50,7 @@ impl Running {
             closing: gateway.closing().clone(),
         });
         let service = Arc::new(Flows::new(engine.clone(), tools.clone(), library.clone()));
+        gateway.open_flows(FlowDoor { engine: engine.clone(), library: library.clone() });
         Ok(Self { engine, service, tools, library, observer: Observer(gateway.clone()) })
     }
 
