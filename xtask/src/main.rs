@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test|conformance|bench|fuzz`.
+//! Development tasks: `cargo xtask test|conformance|bench|crash|fuzz`.
 
 #![expect(clippy::print_stdout, reason = "tasks report on standard output")]
 
@@ -6,6 +6,7 @@ mod bench;
 mod clients;
 mod command;
 mod conformance;
+mod crash;
 mod fuzz;
 mod provide;
 mod report;
@@ -40,6 +41,8 @@ enum Task {
         #[command(subcommand)]
         name: bench::Name,
     },
+    /// Kill the gateway over and over with sagas in flight, and read the books in the end.
+    Crash(crash::Config),
     /// Run the fuzz targets, each for a bounded time.
     Fuzz(fuzz::Config),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Conformance { legs } => conformance::run(&legs),
         Task::Bench { name } => bench::run(&name),
+        Task::Crash(config) => crash::run(&config),
         Task::Fuzz(config) => fuzz::run(&config),
     };
     match done {

@@ -35,8 +35,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(events::list))
         .routes(routes!(flows::list))
         .routes(routes!(flows::instances, flows::start))
-        .routes(routes!(flows::show))
-        .routes(routes!(flows::order))
+        .routes(routes!(flows::show, flows::order))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .split_for_parts();

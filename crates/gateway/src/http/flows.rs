@@ -173,8 +173,8 @@ pub(crate) async fn show(
 
 /// Asks something of an instance. The path is `/v1/instances/{id}:cancel` (it undoes what it has done) or
 /// `/v1/instances/{id}:resolve` (what to do with a step that is stuck).
-#[utoipa::path(post, path = "/v1/instances/{order}", request_body = Order,
-    params(("order" = String, Path, description = "the identity with the suffix `:cancel` or `:resolve`")),
+#[utoipa::path(post, path = "/v1/instances/{id}", request_body = Order,
+    params(("id" = String, Path, description = "the identity with the suffix `:cancel` or `:resolve`")),
     responses((status = 200, body = Value), (status = 404, description = "It does not run"),
         (status = 409, description = "Nothing of it is stuck")))]
 pub(crate) async fn order(
