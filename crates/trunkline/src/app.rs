@@ -2,6 +2,7 @@
 //! what a single call needs.
 
 mod children;
+pub mod endpoints;
 mod reload;
 mod services;
 mod state;
