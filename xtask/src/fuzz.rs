@@ -46,6 +46,10 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
     let temporary = scratch("fuzz");
     fs::create_dir_all(&temporary)?;
     let chosen = if config.targets.is_empty() { &known } else { &config.targets };
+    // A target that can't be built has found nothing: that is an error of its own.
+    for target in chosen {
+        run_command(cargo_fuzz("build", target).current_dir(root()))?;
+    }
     let mut failed = Vec::new();
     for target in chosen {
         if let Err(error) = fuzz(target, config.seconds, &temporary) {
@@ -61,28 +65,23 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
     Ok(failed.is_empty())
 }
 
-/// Builds a target and runs it.
+/// Runs a target.
 fn fuzz(target: &str, seconds: u32, temporary: &Path) -> anyhow::Result<()> {
     let corpus = root().join("fuzz/corpus").join(target);
     fs::create_dir_all(&corpus).with_context(|| format!("can't make {}", corpus.display()))?;
+    let mut command = cargo_fuzz("run", target);
     // libFuzzer writes what it learns into the first folder and only reads the others.
-    let (learned, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
-    let mut command = Command::new("cargo");
-    command.args([
-        "fuzz",
-        "run",
-        "--sanitizer",
-        "none",
-        "--codegen-units",
-        "16",
-        target,
-        &learned,
-        &seeds,
-        "--",
-    ]);
-    command.arg(format!("-max_total_time={seconds}"));
+    command.args([format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}")]);
+    command.args(["--", &format!("-max_total_time={seconds}")]);
     command.args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1"]);
     run_command(command.current_dir(root()).env("TMPDIR", temporary))
+}
+
+/// `cargo fuzz build` or `run` of a target. Units are compiled side by side, as a run is short beside a build.
+fn cargo_fuzz(action: &str, target: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["fuzz", action, "--sanitizer", "none", "--codegen-units", "16", target]);
+    command
 }
 
 /// The names of the targets: the files of `fuzz/fuzz_targets`, which is a workspace of its own.

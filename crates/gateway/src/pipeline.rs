@@ -37,6 +37,9 @@ pub struct Request {
     pub resume: Option<Resume>,
     /// The caller's idempotency key.
     pub idempotency_key: Option<Arc<str>>,
+    /// The caller keeps a journal of its own, with the intent before the call and the outcome after it: the record of
+    /// this call need not be durable before its answer.
+    pub journaled: bool,
 }
 
 /// What a caller shows to prove who it is.
@@ -158,9 +161,10 @@ impl Gateway {
             target: target.label.clone(),
             door: request.door,
             read_only: target.read_only,
+            journaled: request.journaled,
             keep: rules.config.record,
         };
-        if !subject.read_only {
+        if !subject.read_only && !subject.journaled {
             self.recorder.started(&call, &context, &subject).await?;
         }
         let read_only = subject.read_only;
@@ -460,6 +464,7 @@ pub(crate) mod tests {
             meta: None,
             resume: None,
             idempotency_key: None,
+            journaled: false,
         };
         let context = gateway.context(Arc::new(Principal::local()));
         gateway.call(request, context).await

@@ -212,10 +212,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the log can't be read.
-    pub async fn journal_of(
-        &self,
-        id: InstanceId,
-    ) -> Result<Vec<(Entry, Timestamp, Arc<Principal>)>, Error> {
+    pub async fn journal_of(&self, id: InstanceId) -> Result<Vec<(Entry, Timestamp, Arc<Principal>)>, Error> {
         let (mut entries, mut next) = (Vec::new(), 1);
         loop {
             let page = self.0.parts.log.read_stream(id.0, next, PAGE).await?;
@@ -250,13 +247,7 @@ impl Engine {
     ///
     /// # Errors
     /// Where the instance does not run or no such step is stuck.
-    pub fn resolve(
-        &self,
-        id: InstanceId,
-        key: &str,
-        resolution: Resolution,
-        by: &str,
-    ) -> Result<(), Error> {
+    pub fn resolve(&self, id: InstanceId, key: &str, resolution: Resolution, by: &str) -> Result<(), Error> {
         let waiting = self.run(id)?.interventions.lock().remove(key);
         let sender = waiting.ok_or_else(|| Error::NotStuck { instance: id, key: key.to_owned() })?;
         sender
@@ -305,10 +296,7 @@ async fn drive(run: Arc<Run>) -> Option<Finished> {
 
 /// Polls a run. A replay that waits for what never comes has lost its way: the definition or this program is another
 /// than it was. It stops there, and says so.
-async fn watched(
-    run: &Run,
-    work: impl Future<Output = Result<Finished, Fault>>,
-) -> Result<Finished, Fault> {
+async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>) -> Result<Finished, Fault> {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|context| {
         let taken = run.journal.taken();

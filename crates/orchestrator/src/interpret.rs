@@ -248,7 +248,9 @@ fn fits(schema: Option<&SchemaRef>, value: &Value, what: &str) -> Result<(), Fau
         let words: Vec<String> = violations
             .iter()
             .take(8)
-            .map(|violation| format!("{}: expected {}, found {}", violation.path, violation.expected, violation.found))
+            .map(|violation| {
+                format!("{}: expected {}, found {}", violation.path, violation.expected, violation.found)
+            })
             .collect();
         Fault::validation(format!("{what} does not fit its schema: {}", words.join("; ")))
     })

@@ -125,7 +125,9 @@ impl Journal {
                 }
                 Entry::Compensating { .. } => state.replay.compensating = true,
                 Entry::Ended(ended) => state.replay.order.push_back(Turn::Ended(ended, time)),
-                Entry::Decided { key, value } => state.replay.order.push_back(Turn::Decided(key, value, time)),
+                Entry::Decided { key, value } => {
+                    state.replay.order.push_back(Turn::Decided(key, value, time))
+                }
                 Entry::Resolved { key, resolution, .. } => {
                     state.replay.order.push_back(Turn::Resolved(key, resolution, time));
                 }

@@ -12,9 +12,11 @@ pub mod fault;
 mod interpret;
 mod journal;
 pub mod outside;
+pub mod plan;
 pub mod published;
 mod run;
 mod saga;
+pub mod service;
 pub mod views;
 pub mod workflow;
 
@@ -23,4 +25,4 @@ pub use entry::{Ending, Entry, Finished, InstanceId, Resolution};
 pub use error::Error;
 pub use fault::Fault;
 pub use journal::Sources;
-pub use run::Bounds;
+pub use run::{Bounds, Definitions};

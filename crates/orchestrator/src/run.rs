@@ -128,16 +128,14 @@ impl Run {
         if self.passed.fetch_add(1, Ordering::Relaxed) < self.bounds.tasks {
             return Ok(());
         }
-        Err(Fault::runtime(format!("the run has passed {} tasks: is there a loop without end?", self.bounds.tasks)))
+        Err(Fault::runtime(format!(
+            "the run has passed {} tasks: is there a loop without end?",
+            self.bounds.tasks
+        )))
     }
 
     /// Waits until a time that is journaled, so that it is the same after a crash. `key` names the pause.
-    pub(crate) async fn pause(
-        &self,
-        key: &Key,
-        length: Duration,
-        after: Option<Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) async fn pause(&self, key: &Key, length: Duration, after: Option<Fault>) -> Result<(), Fault> {
         if self.journal.decided(key).await.is_some() {
             return Ok(());
         }

@@ -100,12 +100,7 @@ impl Run {
     }
 
     /// Undoes one step. One that keeps failing waits for a person.
-    async fn undo(
-        self: &Arc<Self>,
-        intended: &Intended,
-        undo: &Undo,
-        result: &Json,
-    ) -> Result<(), Fault> {
+    async fn undo(self: &Arc<Self>, intended: &Intended, undo: &Undo, result: &Json) -> Result<(), Fault> {
         let key: Key = Arc::from(format!("{}~undo", intended.key));
         let arguments = intended.arguments.clone().unwrap_or_else(Json::empty_object);
         let scope = json!({"input": self.input, "args": arguments.to_value(), "result": result.to_value()});
@@ -187,7 +182,9 @@ impl Run {
             }
             match self.intervene(&intended.key, fault, true).await? {
                 Resolution::Retry => failures = 0,
-                Resolution::Skip { .. } | Resolution::Resolve { done: false, .. } => return Ok(Found::NotDone),
+                Resolution::Skip { .. } | Resolution::Resolve { done: false, .. } => {
+                    return Ok(Found::NotDone);
+                }
                 Resolution::Resolve { done: true, result } => {
                     return Ok(Found::Done(Json::from_value(&result)));
                 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use trunkline_event_log::rusqlite::{self, OptionalExtension, Row, Transaction, params};
 use trunkline_event_log::{EventLog, Projection, ProjectionResult, RecordedEvent};
+use trunkline_model::Json;
 use uuid::Uuid;
 
 use crate::entry::{Ending, Entry, Finished, InstanceId, Intended, StepOutcome};
@@ -134,7 +135,13 @@ impl Applied<'_> {
     fn status(&self, status: &str, wake: Option<i64>, fault: Option<String>) -> rusqlite::Result<()> {
         let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, updated = ?4, fault = coalesce(?5, fault) \
                    WHERE id = ?1 AND ended IS NULL";
-        self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), status, wake, self.now, fault])?;
+        self.transaction.prepare_cached(sql)?.execute(params![
+            self.id.as_bytes(),
+            status,
+            wake,
+            self.now,
+            fault
+        ])?;
         Ok(())
     }
 
@@ -252,6 +259,79 @@ pub async fn instance(log: &EventLog, id: InstanceId) -> trunkline_event_log::Re
         connection.prepare_cached(&sql)?.query_row(params![id.0.as_bytes()], instance_row).optional()
     })
     .await
+}
+
+/// A row of the view of steps. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepRow {
+    /// Where it stands in the run.
+    pub key: String,
+    /// The tool, by the name it was called by.
+    pub tool: String,
+    /// `service/tool`.
+    pub target: String,
+    /// `running`, `completed`, `refused`, `unknown`.
+    pub status: String,
+    /// How often it was tried.
+    pub attempt: u32,
+    /// When the last attempt began.
+    pub started_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+    /// How long it took, in microseconds.
+    pub duration_us: Option<i64>,
+    /// The step that it undoes.
+    pub undoes: Option<String>,
+    /// It can be undone.
+    pub undoable: bool,
+    /// The key under which the tool may recognise a repetition.
+    pub idempotency_key: String,
+    /// What went wrong.
+    pub fault: Option<String>,
+}
+
+/// The steps of an instance, in the order of their last attempts.
+///
+/// # Errors
+/// Where the log can't be read.
+pub async fn steps(log: &EventLog, id: InstanceId) -> trunkline_event_log::Result<Vec<StepRow>> {
+    log.query(move |connection| {
+        let sql = "SELECT key, tool, target, status, attempt, started, ended, duration_us, undoes, undoable, \
+                   idempotency_key, fault FROM flow_step WHERE instance = ?1 ORDER BY started, key";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![id.0.as_bytes()], |row| {
+            Ok(StepRow {
+                key: row.get(0)?,
+                tool: row.get(1)?,
+                target: row.get(2)?,
+                status: row.get(3)?,
+                attempt: row.get(4)?,
+                started_ms: row.get(5)?,
+                ended_ms: row.get(6)?,
+                duration_us: row.get(7)?,
+                undoes: row.get(8)?,
+                undoable: row.get(9)?,
+                idempotency_key: row.get(10)?,
+                fault: row.get(11)?,
+            })
+        })?;
+        rows.collect()
+    })
+    .await
+}
+
+/// The output of an instance that completed.
+///
+/// # Errors
+/// Where the log can't be read.
+pub async fn output(log: &EventLog, id: InstanceId) -> trunkline_event_log::Result<Option<Json>> {
+    let text: Option<Option<String>> = log
+        .query(move |connection| {
+            let sql = "SELECT output FROM flow_instance WHERE id = ?1";
+            connection.prepare_cached(sql)?.query_row(params![id.0.as_bytes()], |row| row.get(0)).optional()
+        })
+        .await?;
+    Ok(text.flatten().and_then(|text| Json::parse(text).ok()))
 }
 
 /// The instances that have not ended.

@@ -7,15 +7,16 @@
 //! Left out: `evaluate.mode: loose`, languages other than jq, and schemas other than JSON Schema. They are refused.
 
 mod access;
-mod call;
-mod components;
-mod control;
-mod duration;
+pub(crate) mod call;
+pub(crate) mod components;
+pub(crate) mod control;
+pub(crate) mod duration;
 mod events;
 mod flow;
 pub(crate) mod node;
 mod problem;
 mod run;
+pub(crate) mod saga;
 mod task;
 pub(crate) mod text;
 
@@ -30,8 +31,8 @@ pub use access::{
     Authentication, AuthenticationRef, Credentials, Endpoint, ExternalResource, Login, OAuth2, Sensitive, Uri,
 };
 pub use call::{
-    A2aCall, AsyncApiCall, AsyncApiExchange, CallTask, Consume, GrpcCall, HttpCall, HttpOutput, McpCall,
-    McpTransport, OpenApiCall,
+    A2aCall, AsyncApiCall, AsyncApiExchange, CALL_KINDS, CallTask, Consume, GrpcCall, HttpCall, HttpOutput,
+    McpCall, McpTransport, OpenApiCall,
 };
 pub use components::{Document, Extension, Schedule, Use};
 pub use control::{Backoff, Case, Catch, RetryPolicy, RetryRef};
@@ -40,6 +41,7 @@ pub use events::{Consumption, Correlation, EventFilter, ForEach, ListenTask, Rea
 pub use flow::{Directive, ExportFlow, InputFlow, OutputFlow, SchemaRef, TimeoutRef, Transform};
 pub use problem::{ErrorDefinition, ErrorFilter, ErrorRef, normal_type, same_type};
 pub use run::{Cleanup, Container, ProcessInput, ProcessReturn, Run, RunTask, ScriptSource};
+pub use saga::{SAGA, Saga, Undo, UndoCall};
 pub use task::{Kind, MAX_TASKS, NamedTask, Task, TaskList};
 pub use text::{MAX_DEPTH, MAX_TEXT};
 
@@ -81,26 +83,31 @@ impl Workflow {
     /// [`Invalid`], with all findings.
     pub fn read(text: &str) -> Result<Self, Invalid> {
         let source = text::parse(text).map_err(|finding| Invalid { findings: vec![*finding] })?;
-        Self::from_source(Arc::new(source))
+        Self::whole(Arc::new(source), MAX_TASKS)
     }
 
-    /// Of a document that is parsed already; it may be longer than what [`Workflow::read`] takes.
+    /// Of a document that is parsed already, such as one that is stored or was compiled. It may be longer than what
+    /// [`Workflow::read`] takes, and have four times as many tasks: a step of a plan makes up to four.
     ///
     /// # Errors
     /// [`Invalid`], with all findings.
     pub fn from_source(source: Arc<Value>) -> Result<Self, Invalid> {
-        let (workflow, findings) = Self::from_source_with_findings(source);
+        Self::whole(source, 4 * MAX_TASKS)
+    }
+
+    fn whole(source: Arc<Value>, max_tasks: usize) -> Result<Self, Invalid> {
+        let (workflow, findings) = Self::read_with_findings(source, max_tasks);
         workflow.filter(|_| findings.iter().all(|f| f.severity < Severity::Error)).ok_or(Invalid { findings })
     }
 
     /// What can be read of a document, and everything that can't.
-    pub(crate) fn from_source_with_findings(source: Arc<Value>) -> (Option<Self>, Vec<Finding>) {
+    pub(crate) fn read_with_findings(source: Arc<Value>, max_tasks: usize) -> (Option<Self>, Vec<Finding>) {
         if text::too_deep(&source) {
             let finding =
                 Finding::error("", "it nests too deep").expected(format!("at most {MAX_DEPTH} levels"));
             return (None, vec![finding]);
         }
-        let log = Log::new();
+        let log = Log::new(max_tasks);
         let workflow = read(Node::root(&source, &log), Arc::clone(&source));
         (workflow, log.into_findings())
     }
@@ -179,6 +186,11 @@ impl fmt::Debug for Workflow {
             .field("tasks", &self.tasks)
             .finish_non_exhaustive()
     }
+}
+
+/// Notes everything that is wrong with a document.
+pub(crate) fn read_noting(source: &Value, log: &Log) {
+    read(Node::root(source, log), Arc::new(Value::Null));
 }
 
 fn read(node: Node<'_>, source: Arc<Value>) -> Option<Workflow> {

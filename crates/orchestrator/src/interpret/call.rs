@@ -13,9 +13,9 @@ use crate::expression::Template;
 use crate::fault::Fault;
 use crate::run::{Run, Step, Target};
 use crate::workflow::{
-    Authentication, AuthenticationRef, CallTask, Credentials, Endpoint, ExternalResource, HttpCall, HttpOutput,
-    McpCall, McpTransport, OpenApiCall, ProcessInput, ProcessReturn, Run as What, RunTask, ScriptSource,
-    Transform, Uri, Workflow,
+    Authentication, AuthenticationRef, CallTask, Credentials, Endpoint, ExternalResource, HttpCall,
+    HttpOutput, McpCall, McpTransport, OpenApiCall, ProcessInput, ProcessReturn, Run as What, RunTask,
+    ScriptSource, Transform, Uri, Workflow,
 };
 
 /// Where a task's metadata says how it is undone.
@@ -171,8 +171,11 @@ impl Call<'_> {
             }
             McpTransport::Stdio { command, arguments, environment } => {
                 with["command"] = self.value(command)?;
-                with["arguments"] =
-                    arguments.iter().map(|argument| self.value(argument)).collect::<Result<Vec<_>, _>>()?.into();
+                with["arguments"] = arguments
+                    .iter()
+                    .map(|argument| self.value(argument))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .into();
                 if let Some(environment) = environment {
                     with["environment"] = self.template(environment)?;
                 }
@@ -189,12 +192,10 @@ impl Call<'_> {
     fn uri(&self, endpoint: &Endpoint) -> Result<String, Fault> {
         match &endpoint.uri {
             Uri::Template(template) => expand(template, self.input),
-            Uri::Expression(expression) => {
-                match self.value(&Transform::Expression(expression.clone()))? {
-                    Value::String(text) => Ok(text),
-                    other => Err(Fault::configuration(format!("an endpoint is to be a URI, and it is {other}"))),
-                }
-            }
+            Uri::Expression(expression) => match self.value(&Transform::Expression(expression.clone()))? {
+                Value::String(text) => Ok(text),
+                other => Err(Fault::configuration(format!("an endpoint is to be a URI, and it is {other}"))),
+            },
         }
     }
 
@@ -204,7 +205,8 @@ impl Call<'_> {
         let policy = self.run.workflow.authentication_of(policy).ok_or_else(|| {
             Fault::configuration("the authentication policy is not defined in `use.authentications`")
         })?;
-        let inline = |kind: &str| Fault::configuration(format!("{kind}: secrets are not available to workflows"));
+        let inline =
+            |kind: &str| Fault::configuration(format!("{kind}: secrets are not available to workflows"));
         Ok(match &**policy {
             Authentication::Basic(Credentials::Inline(login)) => json!({
                 "basic": {
@@ -217,7 +219,9 @@ impl Call<'_> {
             Authentication::Basic(_) => return Err(inline("basic")),
             Authentication::Bearer(_) => return Err(inline("bearer")),
             Authentication::Digest(_) => return Err(missing("digest authentication")),
-            Authentication::OAuth2(_) | Authentication::Oidc(_) => return Err(missing("OAuth 2 authentication")),
+            Authentication::OAuth2(_) | Authentication::Oidc(_) => {
+                return Err(missing("OAuth 2 authentication"));
+            }
         })
     }
 
@@ -247,7 +251,9 @@ fn expand(template: &str, input: &Value) -> Result<String, Fault> {
     while let Some((before, after)) = rest.split_once('{') {
         out.push_str(before);
         let Some((name, after)) = after.split_once('}') else {
-            return Err(Fault::configuration(format!("the URI template {template:?} has a brace without an end")));
+            return Err(Fault::configuration(format!(
+                "the URI template {template:?} has a brace without an end"
+            )));
         };
         let text = match input.get(name) {
             Some(Value::String(text)) => text.clone(),
@@ -322,7 +328,9 @@ async fn nested(
     input: Value,
 ) -> Result<Value, Fault> {
     if at.key.matches("/workflow").count() >= MAX_NESTING {
-        return Err(Fault::configuration(format!("workflows run each other more than {MAX_NESTING} levels deep")));
+        return Err(Fault::configuration(format!(
+            "workflows run each other more than {MAX_NESTING} levels deep"
+        )));
     }
     let key: Key = Arc::from(format!("{}~definition", at.key));
     let source = match run.journal.decided(&key).await {

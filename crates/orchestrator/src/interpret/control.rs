@@ -12,9 +12,7 @@ use crate::entry::Key;
 use crate::expression::Expression;
 use crate::fault::Fault;
 use crate::run::Run;
-use crate::workflow::{
-    Backoff, Case, Catch, Directive, ErrorRef, RetryPolicy, TaskList, Transform,
-};
+use crate::workflow::{Backoff, Case, Catch, Directive, ErrorRef, RetryPolicy, TaskList, Transform};
 
 /// Branches at the same time: all of them, or the first.
 pub(super) async fn fork(

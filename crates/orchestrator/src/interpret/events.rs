@@ -145,11 +145,7 @@ struct Ear<'a> {
 
 impl Ear<'_> {
     /// The next event that fits one of the filters, and which: those of `ends` are numbered after those of `open`.
-    async fn hear(
-        &mut self,
-        open: &[&EventFilter],
-        ends: &[&EventFilter],
-    ) -> Result<(Value, usize), Fault> {
+    async fn hear(&mut self, open: &[&EventFilter], ends: &[&EventFilter]) -> Result<(Value, usize), Fault> {
         let key: Key = Arc::from(format!("{}~event[{}]", self.at.key, self.count));
         self.count += 1;
         let heard = match self.run.journal.decided(&key).await {

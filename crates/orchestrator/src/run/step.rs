@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use trunkline_model::{BoxFuture, EffectState, Effects, Failure, Json, Outcome};
+use trunkline_model::{BoxFuture, EffectState, Effects, Failure, Json, Outcome, Retry};
 
 use super::Run;
 use crate::entry::{Ended, Entry, Intended, Key, Resolution, StepOutcome, Undo};
 use crate::fault::Fault;
 use crate::outside::{Contract, EndpointCall, StepCall, value_of};
+
+/// How often it is looked for a tool whose service is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a step calls.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ impl Run {
             self.write_end(step, attempt, intended, Instant::now(), StepOutcome::Refused(fault), false)
         };
         let before = self.journal.take_intent(&step.key, attempt);
-        let contract = match self.contract(step) {
+        let contract = match self.contract(step).await {
             Ok(contract) => contract,
             Err(fault) => return Ok(refused(fault, None)),
         };
@@ -189,13 +192,19 @@ impl Run {
         }
     }
 
-    /// What the step calls, as it is now.
-    fn contract(&self, step: &Step) -> Result<Contract, Fault> {
+    /// What the step calls, as it is now. A tool whose service is not there yet is waited for.
+    async fn contract(&self, step: &Step) -> Result<Contract, Fault> {
+        let limit = Instant::now() + step.timeout.unwrap_or(self.bounds.step);
         match &step.target {
-            Target::Tool(tool) => {
-                let contract = self.tools.contract(&self.journal.principal, tool);
-                contract.map_err(|failure| Fault::from(&failure))
-            }
+            Target::Tool(tool) => loop {
+                match self.tools.contract(&self.journal.principal, tool) {
+                    Ok(contract) => return Ok(contract),
+                    Err(failure) if failure.retry == Retry::No || Instant::now() > limit => {
+                        return Err(Fault::from(&failure));
+                    }
+                    Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                }
+            },
             Target::Endpoint(kind, effects) => Ok(Contract {
                 target: Arc::from(*kind),
                 version: Arc::from(""),
@@ -223,7 +232,8 @@ impl Run {
             }
             Target::Endpoint(kind, _) => {
                 let (with, credentials) = (step.arguments.to_value(), step.credentials.clone());
-                let call = self.endpoints.call(EndpointCall { kind, with, credentials, idempotency_key, deadline });
+                let call =
+                    self.endpoints.call(EndpointCall { kind, with, credentials, idempotency_key, deadline });
                 Box::pin(async move {
                     match tokio::time::timeout_at(deadline.into(), call).await {
                         Ok(Ok(value)) => StepOutcome::Succeeded(Json::from_value(&value)),

@@ -207,6 +207,9 @@ pub enum McpTransport {
     },
 }
 
+/// The kinds of call that the language itself knows; any other name is that of a function or tool.
+pub const CALL_KINDS: [&str; 6] = ["asyncapi", "grpc", "http", "openapi", "a2a", "mcp"];
+
 pub(super) fn read(members: &Members<'_>) -> Option<CallTask> {
     let name = members.required("call", "what is called", Node::name)?;
     let required = |read: fn(&Members<'_>) -> Option<CallTask>| {

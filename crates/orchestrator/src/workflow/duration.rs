@@ -38,6 +38,30 @@ pub(super) fn read(node: Node<'_>) -> Option<DurationOf> {
     parse(node.value()).map(DurationOf::Fixed).or_else(|| node.unexpected(EXPECTED))
 }
 
+/// Reads a duration without saying what is wrong with it.
+pub(crate) fn read_quietly(value: &Value) -> Option<DurationOf> {
+    match value.as_str().and_then(marked) {
+        Some(expression) => Some(DurationOf::Expression(Expression::new(expression))),
+        None => parse(value).map(DurationOf::Fixed),
+    }
+}
+
+/// What text such as `30s`, `5 minutes` or `1h` may mean, in ISO 8601.
+pub(crate) fn guess(text: &str) -> Option<String> {
+    let text = text.trim().to_lowercase();
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (count, unit) = text.split_at(end);
+    let count: u64 = count.parse().ok()?;
+    match unit.trim() {
+        "d" | "day" | "days" => Some(format!("P{count}D")),
+        "h" | "hour" | "hours" => Some(format!("PT{count}H")),
+        "m" | "min" | "minute" | "minutes" => Some(format!("PT{count}M")),
+        "s" | "sec" | "second" | "seconds" => Some(format!("PT{count}S")),
+        "ms" | "milliseconds" => Some(format!("PT{}.{:03}S", count / 1000, count % 1000)),
+        _ => None,
+    }
+}
+
 fn inline(node: Node<'_>) -> Option<Duration> {
     let members = node.object()?;
     let mut total = Some(Duration::ZERO);

@@ -18,16 +18,18 @@ pub(crate) struct Log {
     findings: RefCell<Vec<Finding>>,
     unnoted: Cell<usize>,
     tasks: Cell<usize>,
+    max_tasks: usize,
     /// The names of the list of tasks that is being read, innermost last.
     siblings: RefCell<Vec<HashSet<Arc<str>>>>,
 }
 
 impl Log {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(max_tasks: usize) -> Self {
         Self {
             findings: RefCell::default(),
             unnoted: Cell::new(0),
             tasks: Cell::new(0),
+            max_tasks,
             siblings: RefCell::default(),
         }
     }
@@ -51,10 +53,19 @@ impl Log {
         }
     }
 
-    /// Counts one more task; the number so far.
+    /// How many findings there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.findings.borrow().len() + self.unnoted.get()
+    }
+
+    /// Counts one more task: how many there are beyond those that there may be.
     pub(super) fn count_task(&self) -> usize {
         self.tasks.set(self.tasks.get() + 1);
-        self.tasks.get()
+        self.tasks.get().saturating_sub(self.max_tasks)
+    }
+
+    pub(super) fn max_tasks(&self) -> usize {
+        self.max_tasks
     }
 
     pub(super) fn enter(&self, names: HashSet<Arc<str>>) {
@@ -99,6 +110,11 @@ impl<'n> Node<'n> {
         self.value
     }
 
+    /// The whole document.
+    pub(crate) fn root_value(&self) -> &'n Value {
+        self.root
+    }
+
     pub(crate) fn log(&self) -> &'n Log {
         self.log
     }
@@ -134,11 +150,25 @@ impl<'n> Node<'n> {
     /// As an object.
     pub(crate) fn object(self) -> Option<Members<'n>> {
         match self.value {
-            Value::Object(map) => {
-                Some(Members { node: self, map, known: RefCell::default(), missing: RefCell::default() })
-            }
+            Value::Object(map) => Some(Members {
+                node: self,
+                map,
+                known: RefCell::default(),
+                missing: RefCell::default(),
+                synonyms: Cell::new(&[]),
+            }),
             _ => self.unexpected("an object"),
         }
+    }
+
+    /// Reads one member of an object that may have any others.
+    pub(crate) fn only_member<T>(
+        self,
+        name: &'static str,
+        read: impl FnOnce(Node<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.value.get(name)?;
+        read(self.child(value, Step::Member(name)))
     }
 
     /// As an object whose members' names are the author's own.
@@ -287,10 +317,35 @@ pub(crate) struct Members<'n> {
     known: RefCell<Vec<&'static str>>,
     /// What is missing: any of these names, and what was expected. Noted at the end, as a member whose name is nearly
     /// one of them is a slip of the pen, and one finding says it all.
-    missing: RefCell<Vec<(Vec<&'static str>, String)>>,
+    missing: RefCell<Vec<Missing>>,
+    synonyms: Cell<&'static [(&'static str, &'static str)]>,
 }
 
+/// What is missing: one of these names.
+struct Missing {
+    names: Vec<&'static str>,
+    expected: String,
+    suggestion: Option<Value>,
+}
+
+/// What models write for `tool` and `args`.
+pub(crate) const CALL_SYNONYMS: [(&str, &str); 8] = [
+    ("call", "tool"),
+    ("action", "tool"),
+    ("function", "tool"),
+    ("arguments", "args"),
+    ("parameters", "args"),
+    ("params", "args"),
+    ("input", "args"),
+    ("with", "args"),
+];
+
 impl<'n> Members<'n> {
+    /// Other words for members that are known, for who wrote those.
+    pub(crate) fn synonyms(&self, synonyms: &'static [(&'static str, &'static str)]) {
+        self.synonyms.set(synonyms);
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)
     }
@@ -317,10 +372,22 @@ impl<'n> Members<'n> {
         expected: &str,
         read: impl FnOnce(Node<'m>) -> Option<T>,
     ) -> Option<T> {
+        self.required_or(name, expected, None, read)
+    }
+
+    /// Reads a member that must be there; the patch adds the suggestion.
+    pub(crate) fn required_or<'m, T>(
+        &'m self,
+        name: &'static str,
+        expected: &str,
+        suggestion: Option<Value>,
+        read: impl FnOnce(Node<'m>) -> Option<T>,
+    ) -> Option<T> {
         match self.get(name) {
             Some(node) => read(node),
             None => {
-                self.missing.borrow_mut().push((vec![name], format!("{name}: {expected}")));
+                let expected = format!("{name}: {expected}");
+                self.missing.borrow_mut().push(Missing { names: vec![name], expected, suggestion });
                 None
             }
         }
@@ -335,7 +402,7 @@ impl<'n> Members<'n> {
         self.known.borrow_mut().extend(names);
         let expected = format!("exactly one of {}", names.join(", "));
         if present.is_empty() {
-            self.missing.borrow_mut().push((names.to_vec(), expected));
+            self.missing.borrow_mut().push(Missing { names: names.to_vec(), expected, suggestion: None });
         } else {
             self.node.note(|| {
                 Finding::error("", format!("this has {} at once", present.join(" and ")))
@@ -354,18 +421,21 @@ impl<'n> Members<'n> {
             self.node.log.note(|| {
                 let finding = self.unknown_member(name, &known);
                 if let Some(nearest) = finding.nearest.first() {
-                    missing.retain(|(names, _)| !names.contains(&nearest.as_str()));
+                    missing.retain(|missing| !missing.names.contains(&nearest.as_str()));
                 }
                 finding
             });
         }
-        for (names, expected) in missing {
+        for Missing { names, expected, suggestion } in missing {
             self.node.note(|| {
                 let message = match names[..] {
                     [name] => format!("{name:?} is missing"),
                     _ => "what this does is missing".to_owned(),
                 };
-                Finding::error("", message).expected(expected).found(self.node.value)
+                let patch = suggestion.zip(names.first()).map(|(value, name)| {
+                    json!([{"op": "add", "path": format!("{}/{name}", self.node.pointer()), "value": value}])
+                });
+                Finding { patch, ..Finding::error("", message) }.expected(expected).found(self.node.value)
             });
         }
     }
@@ -373,16 +443,22 @@ impl<'n> Members<'n> {
     fn unknown_member(&self, name: &str, known: &[&'static str]) -> Finding {
         let here = self.node.pointer();
         let path = format!("{here}/{}", escape(name));
-        let free = known.iter().copied().filter(|other| !self.map.contains_key(*other));
+        let map = self.map;
+        let free = known.iter().copied().filter(move |other| !map.contains_key(*other));
         let finding = Finding::error(&*path, format!("there is no member {name:?} here"))
             .expected(format!("one of {}", known.join(", ")))
             .found(&Value::from(name))
-            .near(name, free);
-        let patch = finding
-            .nearest
+            .near(name, free.clone());
+        let plain = name.to_lowercase().replace(['_', '-'], "");
+        let meant = self.synonyms.get().iter().find(|(other, _)| *other == plain).map(|(_, meant)| *meant);
+        let nearest = match meant.filter(|meant| free.clone().any(|name| name == *meant)) {
+            Some(meant) => vec![meant.to_owned()],
+            None => finding.nearest.clone(),
+        };
+        let patch = nearest
             .first()
             .map(|nearest| json!([{"op": "move", "from": path, "path": format!("{here}/{nearest}")}]));
-        Finding { patch, ..finding }
+        Finding { patch, nearest, ..finding }
     }
 }
 

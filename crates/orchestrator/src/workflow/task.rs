@@ -16,6 +16,7 @@ use super::flow::{self, Directive, ExportFlow, InputFlow, OutputFlow, TimeoutRef
 use super::node::{Members, Node};
 use super::problem::{self, ErrorRef};
 use super::run::{self, RunTask};
+use super::saga::{self, SAGA, Saga};
 
 /// The most tasks that a workflow may have, all lists together.
 pub const MAX_TASKS: usize = 10_000;
@@ -49,6 +50,8 @@ pub struct Task {
     pub then: Option<Directive>,
     /// What else is said of it.
     pub metadata: Map<String, Value>,
+    /// Its place in a saga, from its metadata.
+    pub saga: Option<Box<Saga>>,
     /// What it does.
     pub kind: Kind,
 }
@@ -148,12 +151,11 @@ fn duplicate(item: &Node<'_>, name: &str) {
 }
 
 pub(super) fn read(node: Node<'_>) -> Option<Task> {
-    let count = node.log().count_task();
-    if count > MAX_TASKS {
-        if count == MAX_TASKS + 1 {
-            node.note(|| {
-                Finding::error("", "there are too many tasks").expected(format!("at most {MAX_TASKS} tasks"))
-            });
+    let excess = node.log().count_task();
+    if excess > 0 {
+        if excess == 1 {
+            let most = format!("at most {} tasks", node.log().max_tasks());
+            node.note(|| Finding::error("", "there are too many tasks").expected(most));
         }
         return None;
     }
@@ -164,10 +166,11 @@ pub(super) fn read(node: Node<'_>) -> Option<Task> {
     let export = members.optional("export", flow::export);
     let timeout = members.optional("timeout", flow::timeout);
     let then = members.optional("then", flow::directive);
+    let saga = members.get("metadata").and_then(|node| node.only_member(SAGA, saga::read)).map(Box::new);
     let metadata = members.optional("metadata", |node| node.map()).unwrap_or_default();
     let kind = kind(&members);
     members.finish();
-    Some(Task { condition, input, output, export, timeout, then, metadata, kind: kind? })
+    Some(Task { condition, input, output, export, timeout, then, metadata, saga, kind: kind? })
 }
 
 fn kind(members: &Members<'_>) -> Option<Kind> {

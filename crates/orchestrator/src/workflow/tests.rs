@@ -153,8 +153,10 @@ fn tasks_findings_and_depth_are_bounded() {
     let tasks: Vec<_> = (0..=MAX_TASKS).map(|n| json!({format!("t{n}"): {"set": {"x": 1}}})).collect();
     let document = json!({"dsl": "1.0.3", "namespace": "t", "name": "t", "version": "0.1.0"});
     let whole = |tasks: &[Value]| Arc::new(json!({"document": document, "do": tasks}));
-    assert!(Workflow::from_source(whole(&tasks[..MAX_TASKS])).is_ok());
-    assert!(Workflow::from_source(whole(&tasks)).unwrap_err().findings[0].message.contains("too many tasks"));
+    assert!(Workflow::read(&whole(&tasks[..MAX_TASKS]).to_string()).is_ok());
+    let refused = Workflow::read(&whole(&tasks).to_string()).unwrap_err();
+    assert!(refused.findings[0].message.contains("too many tasks"));
+    assert!(Workflow::from_source(whole(&tasks)).is_ok());
     let bad: Vec<_> =
         (0..5000).map(|n| json!({format!("t{n}"): {"set": {"x": 1}, "then": format!("u{n}")}})).collect();
     let findings = Workflow::from_source(whole(&bad)).unwrap_err().findings;

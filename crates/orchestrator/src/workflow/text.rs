@@ -40,7 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, Box<Finding>> {
 }
 
 /// Whether a value nests deeper than [`MAX_DEPTH`].
-pub(super) fn too_deep(value: &Value) -> bool {
+pub(crate) fn too_deep(value: &Value) -> bool {
     let mut level: Vec<&Value> = vec![value];
     for _ in 0..=MAX_DEPTH {
         level = level

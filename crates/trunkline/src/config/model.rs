@@ -37,10 +37,10 @@ pub struct Config {
     /// How long one answer of a service may take where the service has no `timeout_ms` of its own, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_timeout_ms: Option<u64>,
-    /// What workflows may do.
-    pub flows: Flows,
     /// What is behind the gateway, by name.
     pub services: IndexMap<String, Service>,
+    /// Chains of tools.
+    pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
     pub children: IndexMap<String, Child>,
 }
@@ -57,8 +57,8 @@ impl Default for Config {
             doors: trunkline_gateway::Config::default(),
             events: Events::default(),
             service_timeout_ms: None,
-            flows: Flows::default(),
             services: IndexMap::new(),
+            flows: super::Flows::default(),
             children: IndexMap::new(),
         }
     }
@@ -159,19 +159,6 @@ impl Default for Events {
     fn default() -> Self {
         Self { retention_days: 30, retention_mb: 1024, batch_interval_ms: 50 }
     }
-}
-
-/// What workflows may do beside calling the tools that are configured. A workflow may be written by a model: nothing is
-/// allowed unless it is named here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Flows {
-    /// Hosts that tasks may ask which name their endpoint themselves (`call: http`, `openapi`, `mcp`): patterns such as
-    /// `api.example.com`, `*.example.com`, `127.0.0.1:8080`. None where left out.
-    pub allow_hosts: Vec<String>,
-    /// Programs that tasks may run (`run: shell`, `run: script`, MCP servers as children), with any arguments: patterns
-    /// such as `git`, `python3`, `/opt/tools/*`. A command that needs a shell needs `sh`. None where left out.
-    pub allow_commands: Vec<String>,
 }
 
 /// A service behind the gateway. Exactly one of `mcp`, `openapi` and `process` is given.

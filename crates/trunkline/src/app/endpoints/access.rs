@@ -58,7 +58,7 @@ mod tests {
 
     fn access(hosts: &[&str], commands: &[&str]) -> Access {
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-        Access::new(&Flows { allow_hosts: owned(hosts), allow_commands: owned(commands) })
+        Access::new(&Flows { allow_hosts: owned(hosts), allow_commands: owned(commands), ..Flows::default() })
     }
 
     #[test]
