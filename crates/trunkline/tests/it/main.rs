@@ -4,6 +4,7 @@
 mod bad_input;
 mod cli;
 mod config;
+mod ctk;
 mod docs;
 mod doors;
 mod failures;
