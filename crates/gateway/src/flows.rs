@@ -123,7 +123,7 @@ impl Tools for FlowTools {
             version: spec.version.clone(),
             hash: self.hash(&entry.tool, &entry.target),
             effects: spec.effects,
-            keyed: declared.is_some_and(|declared| declared.keyed),
+            keyed: check::honours_key(spec) || declared.is_some_and(|declared| declared.keyed),
             undo: declared.and_then(|declared| declared.undo.clone()),
         })
     }

@@ -18,10 +18,10 @@ use trunkline_model::ToolSpec;
 
 use crate::plan::{self, Plan, Step};
 use crate::workflow::node::Log;
-use crate::workflow::{MAX_DEPTH, Undo, text};
+use crate::workflow::{Undo, text};
 
 pub use finding::{Finding, Severity};
-pub use tools::Tools;
+pub use tools::{Tools, honours_key};
 
 /// Checks the text of a plan (it has `steps`) or of a workflow, in JSON or YAML.
 #[must_use]
@@ -36,7 +36,7 @@ pub fn document(source: &str, tools: &dyn Tools) -> Vec<Finding> {
 /// Checks a plan. Findings come errors first, in the order of the document.
 #[must_use]
 pub fn plan(source: &Value, tools: &dyn Tools) -> Vec<Finding> {
-    if let Some(finding) = too_deep(source) {
+    if let Some(finding) = text::unfit(source) {
         return vec![finding];
     }
     let log = Log::new(0);
@@ -61,7 +61,7 @@ pub fn plan(source: &Value, tools: &dyn Tools) -> Vec<Finding> {
 /// Checks a workflow. Findings come errors first, in the order of the document.
 #[must_use]
 pub fn workflow(source: &Value, tools: &dyn Tools) -> Vec<Finding> {
-    if let Some(finding) = too_deep(source) {
+    if let Some(finding) = text::unfit(source) {
         return vec![finding];
     }
     let log = Log::new(crate::workflow::MAX_TASKS);
@@ -77,11 +77,6 @@ pub(crate) fn order(plan: &Plan) -> Vec<Finding> {
     let mut findings = log.into_findings();
     findings.retain(|finding| finding.severity == Severity::Error);
     findings
-}
-
-fn too_deep(source: &Value) -> Option<Finding> {
-    text::too_deep(source)
-        .then(|| Finding::error("", "it nests too deep").expected(format!("at most {MAX_DEPTH} levels")))
 }
 
 fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {

@@ -17,7 +17,7 @@
 //!
 //! # What a plan compiles to
 //!
-//! [`compile`] makes a workflow of the Open Workflow Specification. Each step becomes a call task with its id as its name:
+//! [`compile()`] makes a workflow of the Open Workflow Specification. Each step becomes a call task with its id as its name:
 //! - `call` and `with` are its tool and arguments as they are written; `input.from` gives them the `.` of above, from
 //!   `$workflow.input` and `$context.steps`, so that expressions need no rewriting;
 //! - `if` is `when`, and `timeout` is `timeout`;
@@ -47,7 +47,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::check::Finding;
 use crate::expression::Expression;
 use crate::workflow::node::Log;
 use crate::workflow::{Invalid, RetryPolicy, Undo};
@@ -55,7 +54,7 @@ use crate::workflow::{Invalid, RetryPolicy, Undo};
 pub use compile::{CONCURRENCY, NAMESPACE, compile};
 pub(crate) use order::Order;
 pub(crate) use read::read_noting;
-pub(crate) use reference::{Reference, references};
+pub(crate) use reference::{Part, Reference, references};
 
 /// The most steps of a plan.
 pub const MAX_STEPS: usize = 10_000;
@@ -131,8 +130,7 @@ impl Plan {
     /// # Errors
     /// [`Invalid`], with all findings about its form.
     pub fn from_source(source: &Value) -> Result<Self, Invalid> {
-        if crate::workflow::text::too_deep(source) {
-            let finding = Finding::error("", "it nests too deep");
+        if let Some(finding) = crate::workflow::text::unfit(source) {
             return Err(Invalid { findings: vec![finding] });
         }
         let log = Log::new(0);

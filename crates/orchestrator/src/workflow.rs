@@ -102,9 +102,7 @@ impl Workflow {
 
     /// What can be read of a document, and everything that can't.
     pub(crate) fn read_with_findings(source: Arc<Value>, max_tasks: usize) -> (Option<Self>, Vec<Finding>) {
-        if text::too_deep(&source) {
-            let finding =
-                Finding::error("", "it nests too deep").expected(format!("at most {MAX_DEPTH} levels"));
+        if let Some(finding) = text::unfit(&source) {
             return (None, vec![finding]);
         }
         let log = Log::new(max_tasks);

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::expression::{Expression, ExpressionError};
-use crate::workflow::node::{Log, escape, marked, strip};
+use crate::workflow::node::{Log, marked, strip};
+use crate::workflow::text::texts;
 
 use super::Finding;
 
@@ -34,30 +35,19 @@ fn broken(text: &str, path: &str, error: &ExpressionError) -> Finding {
 
 /// Checks every expression in a template, and text that only contains one.
 pub(super) fn template(value: &Value, path: &str, variables: &[&str], log: &Log) {
-    match value {
-        Value::String(text) if marked(text).is_some() => expression(text, path, variables, log),
-        Value::String(text) => {
-            if let Some(meant) = interpolated(text) {
-                log.note(|| {
-                    Finding::warning(path, "an expression within text is not computed")
-                        .expected("text wholly of the form ${ jq }, as jq puts text together itself")
-                        .found(value)
-                        .patch(json!([{"op": "replace", "path": path, "value": meant}]))
-                });
-            }
+    texts(value, &mut path.to_owned(), &mut |path, text| {
+        if marked(text).is_some() {
+            return expression(text, path, variables, log);
         }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                template(item, &format!("{path}/{index}"), variables, log);
-            }
+        if let Some(meant) = interpolated(text) {
+            log.note(|| {
+                Finding::warning(path, "an expression within text is not computed")
+                    .expected("text wholly of the form ${ jq }, as jq puts text together itself")
+                    .found(&Value::from(text))
+                    .patch(json!([{"op": "replace", "path": path, "value": meant}]))
+            });
         }
-        Value::Object(members) => {
-            for (name, member) in members {
-                template(member, &format!("{path}/{}", escape(name)), variables, log);
-            }
-        }
-        _ => {}
-    }
+    });
 }
 
 /// Text with expressions within, as one expression that puts it together; `None` where there are none, or where the

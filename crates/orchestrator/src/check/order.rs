@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::plan::{Order, Plan, Reference, Step, references};
+use crate::plan::{Order, Part, Plan, Reference, Step, references};
 use crate::workflow::node::Log;
 
-use super::Finding;
+use super::{Finding, Severity};
 
 /// Notes what is wrong with the order of a plan's steps. `None` for the order where there is none.
 pub(super) fn check(plan: &Plan, log: &Log) -> Option<Order> {
@@ -15,7 +15,8 @@ pub(super) fn check(plan: &Plan, log: &Log) -> Option<Order> {
     duplicates(plan, &names, log);
     for step in &plan.steps {
         let here = format!("/steps/{}", step.index);
-        for (place, name) in step.after.iter().enumerate().filter(|(_, name)| !names.contains(&***name)) {
+        let absent = |name: &str| !name.is_empty() && !names.contains(name);
+        for (place, name) in step.after.iter().enumerate().filter(|(_, name)| absent(name)) {
             log.note(|| {
                 let path = format!("{here}/after/{place}");
                 let finding = unknown(&path, name, &step.id, &names);
@@ -27,14 +28,15 @@ pub(super) fn check(plan: &Plan, log: &Log) -> Option<Order> {
             });
         }
         for reference in &step.references {
-            referred(reference, &here, Some(step), plan, &names, log);
+            referred(reference, Some(step), &names, log, || {
+                let (path, text) = step.locate(reference);
+                (here.clone() + &path, text)
+            });
         }
     }
     if let Some(output) = &plan.output {
-        for reference in references(output.text(), "/output") {
-            if reference.step.is_some() {
-                referred(&reference, "", None, plan, &names, log);
-            }
+        for reference in references(output.text(), Part::Output, 0) {
+            referred(&reference, None, &names, log, || ("/output".to_owned(), output.text().to_owned()));
         }
     }
     let order = Order::of(plan);
@@ -69,24 +71,20 @@ fn duplicates(plan: &Plan, names: &HashSet<&str>, log: &Log) {
     }
 }
 
-/// Notes a reference to a step that is not there, or to nobody knows which.
+/// Notes a reference to a step that is not there, or to nobody knows which. `locate` gives its place and text.
 fn referred(
     reference: &Reference,
-    here: &str,
     step: Option<&Step>,
-    plan: &Plan,
     names: &HashSet<&str>,
     log: &Log,
+    locate: impl FnOnce() -> (String, String),
 ) {
-    let path = format!("{here}{}", reference.path);
     let Some(name) = &reference.step else {
         if step.is_some_and(|step| step.after.is_empty()) {
             log.note(|| {
-                Finding::warning(
-                    &*path,
-                    "which steps this refers to can't be told, so it may run before them",
-                )
-                .expected(".steps.id for each step, or their ids in after")
+                let message = "which steps this refers to can't be told, so it may run before them";
+                Finding::warning(locate().0, message)
+                    .expected(".steps.id for each step, or their ids in after")
             });
         }
         return;
@@ -95,41 +93,20 @@ fn referred(
         return;
     }
     log.note(|| {
+        let (path, text) = locate();
         // An undo may refer to its own step.
-        let own = step.filter(|_| !reference.path.starts_with("/undo")).map_or("", |step| &step.id);
+        let own = step.filter(|_| reference.part != Part::Undo).map_or("", |step| &step.id);
         let finding = unknown(&path, name, own, names);
-        let text = match step {
-            Some(step) => text_at(step, &reference.path),
-            None => plan.output.as_ref().map(|output| output.text().to_owned()),
-        };
-        let patch = finding.nearest.first().zip(text).map(
-            |(nearest, text)| json!([{"op": "replace", "path": path, "value": renamed(&text, name, nearest)}]),
-        );
-        if reference.certain {
-            return Finding { patch, ..finding };
+        if !reference.certain {
+            let message = format!("{}, if . is the whole here and not what is piped in", finding.message);
+            return Finding { severity: Severity::Warning, message, ..finding };
         }
-        Finding {
-            severity: super::Severity::Warning,
-            message: format!("{}, if . is the whole here and not what is piped in", finding.message),
-            ..finding
-        }
+        let patch = finding
+            .nearest
+            .first()
+            .map(|nearest| json!([{"op": "replace", "path": path, "value": renamed(&text, name, nearest)}]));
+        Finding { patch, ..finding }
     });
-}
-
-/// The text of a step's expression, by its place in the step.
-fn text_at(step: &Step, path: &str) -> Option<String> {
-    let within = |value: &Value, rest: &str| value.pointer(rest)?.as_str().map(str::to_owned);
-    if let Some(rest) = path.strip_prefix("/args") {
-        // Pointers start with the name of the member, so that the object need not be built anew.
-        let (name, rest) =
-            rest.strip_prefix('/')?.split_at_checked(rest[1..].find('/').unwrap_or(rest.len() - 1))?;
-        return within(step.args.get(&name.replace("~1", "/").replace("~0", "~"))?, rest);
-    }
-    if let Some(rest) = path.strip_prefix("/undo") {
-        return within(step.undo_source.as_ref()?, rest);
-    }
-    let expression = if path == "/when" { &step.when } else { &step.for_each };
-    expression.as_ref().map(|expression| expression.text().to_owned())
 }
 
 /// An expression with one step's name in place of another's.

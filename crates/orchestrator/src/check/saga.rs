@@ -68,7 +68,7 @@ pub(super) fn check(
     let Some(order) = order else { return };
     match pivot {
         Some(pivot) => {
-            let (before, after) = (order.all_before(pivot), order.all_after(pivot));
+            let (before, after) = (order.all_before(&[pivot]), order.all_after(&[pivot]));
             after_the_pivot(plan, pivot, &after, specs, log);
             if whole {
                 beside_the_pivot(plan, order, pivot, specs, log);
@@ -122,7 +122,7 @@ fn after_the_pivot(plan: &Plan, pivot: usize, after: &[bool], specs: &[Option<Ar
 
 /// A step that may still fail when the pivot is done can't be taken back then.
 fn beside_the_pivot(plan: &Plan, order: &Order, pivot: usize, specs: &[Option<Arc<ToolSpec>>], log: &Log) {
-    let (before, after) = (order.all_before(pivot), order.all_after(pivot));
+    let (before, after) = (order.all_before(&[pivot]), order.all_after(&[pivot]));
     let beside: Vec<usize> = (0..plan.steps.len())
         .filter(|&index| !before[index] && !after[index] && index != pivot)
         .filter(|&index| specs[index].as_ref().is_some_and(|spec| !spec.effects.read_only))
@@ -150,12 +150,10 @@ fn placed(
         specs[index].as_deref().is_some_and(repeatable) && !matches!(plan.steps[index].undo, Undo::Call(_))
     };
     // What comes before a step that must be before the pivot is before it too.
-    let mut early: Vec<bool> = vec![false; plan.steps.len()];
-    for &index in beside.iter().filter(|index| !retried(index)) {
+    let once: Vec<usize> = beside.iter().copied().filter(|index| !retried(index)).collect();
+    let mut early = order.all_before(&once);
+    for index in once {
         early[index] = true;
-        for (earlier, _) in order.all_before(index).iter().enumerate().filter(|(_, before)| **before) {
-            early[earlier] = true;
-        }
     }
     let added = |step: &Step, more: Vec<&str>| {
         let all: Vec<&str> = step.after.iter().map(|name| &**name).chain(more).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::proptest;
 use serde_json::json;
 use trunkline_model::{Effects, Schema, ServiceId};
 
@@ -323,6 +324,48 @@ fn expressions_that_do_not_compile_are_found() {
     source["steps"][3]["forEach"] = json!("[.input.to]");
     source["steps"][3]["args"] = json!({"to": "${ $item + ($index | tostring) }"});
     assert_eq!(messages(&plan(&source, &shop())), "");
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_wrong_patches_apply(
+        changes in proptest::collection::vec((0..200_usize, 0..9_usize), 1..5),
+    ) {
+        let mut source = good();
+        for (place, kind) in changes {
+            let mut places = Vec::new();
+            all_places(&source, String::new(), &mut places);
+            let place = &places[place % places.len()];
+            let value = [
+                json!(null), json!(5), json!("${ .steps.rserve.x }"), json!("charge"), json!([]), json!({"id": 1}),
+                json!(true), json!("x ${ .input } y"), json!(["send", "look"]),
+            ][kind].clone();
+            *source.pointer_mut(place).unwrap() = value;
+        }
+        for finding in plan(&source, &shop()) {
+            if let Some(patch) = &finding.patch {
+                apply(&mut source.clone(), patch);
+            }
+        }
+    }
+}
+
+/// The places of all values in a document.
+fn all_places(value: &Value, path: String, places: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                all_places(item, format!("{path}/{index}"), places);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                all_places(member, format!("{path}/{name}"), places);
+            }
+        }
+        _ => {}
+    }
+    places.push(path);
 }
 
 #[test]

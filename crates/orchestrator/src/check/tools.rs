@@ -44,7 +44,8 @@ pub(super) fn find(name: &str, path: &str, tools: &dyn Tools, log: &Log) -> Opti
 }
 
 /// Whether a tool takes a key by which it knows a call that it has already done.
-pub(super) fn honours_key(spec: &ToolSpec) -> bool {
+#[must_use]
+pub fn honours_key(spec: &ToolSpec) -> bool {
     let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
     properties(spec).is_some_and(|all| all.keys().any(|name| plain(name) == "idempotencykey"))
 }
@@ -101,15 +102,15 @@ fn nearly(spec: &ToolSpec, value: &Value, path: &str, log: &Log) {
 }
 
 /// The arguments that the tool's schema does not name.
-fn strange<'v>(spec: &ToolSpec, value: &'v Value) -> impl Iterator<Item = &'v str> {
-    let known = properties(spec).cloned().unwrap_or_default();
-    let open = known.is_empty() || spec.input.document().get("patternProperties").is_some();
+fn strange<'v>(spec: &'v ToolSpec, value: &'v Value) -> impl Iterator<Item = &'v str> {
+    let open = spec.input.document().get("patternProperties").is_some();
+    let known = properties(spec).filter(|_| !open);
     value
         .as_object()
         .into_iter()
         .flat_map(Map::keys)
         .map(String::as_str)
-        .filter(move |name| !open && !known.contains_key(*name))
+        .filter(move |name| known.is_some_and(|known| !known.is_empty() && !known.contains_key(*name)))
 }
 
 fn strange_finding(spec: &ToolSpec, name: &str, value: &Value, path: &str) -> Finding {

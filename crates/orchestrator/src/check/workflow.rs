@@ -72,7 +72,8 @@ impl Walk<'_> {
         for (place, name) in [("input", "from"), ("output", "as"), ("export", "as")] {
             self.slot(&task[place], name, &format!("{path}/{place}"));
         }
-        for place in ["with", "set", "emit", "raise", "run", "wait", "timeout"] {
+        self.with(task, path);
+        for place in ["set", "emit", "raise", "run", "wait", "timeout"] {
             self.template(&task[place], &format!("{path}/{place}"));
         }
         if members.get("set").is_some_and(Value::is_string) {
@@ -118,16 +119,38 @@ impl Walk<'_> {
             self.slot(to, "until", &path);
             self.template(to, &path);
         }
-        if let Some(each) = task.get("foreach") {
-            let path = format!("{path}/foreach");
-            let known = self.variables.len();
-            self.variables.push(each["item"].as_str().unwrap_or("item").to_owned());
-            self.variables.push(each["at"].as_str().unwrap_or("index").to_owned());
-            self.list(&each["do"], &format!("{path}/do"), true);
-            for place in ["output", "export"] {
-                self.slot(&each[place], "as", &format!("{path}/{place}"));
+        self.each(task, path);
+        if task["call"] == "asyncapi" {
+            self.each(&task["with"]["subscription"], &format!("{path}/with/subscription"));
+        }
+    }
+
+    /// What is done with each event or message.
+    fn each(&mut self, consumer: &Value, path: &str) {
+        let Some(each) = consumer.get("foreach") else { return };
+        let path = format!("{path}/foreach");
+        let known = self.variables.len();
+        self.variables.push(each["item"].as_str().unwrap_or("item").to_owned());
+        self.variables.push(each["at"].as_str().unwrap_or("index").to_owned());
+        self.list(&each["do"], &format!("{path}/do"), true);
+        for place in ["output", "export"] {
+            self.slot(&each[place], "as", &format!("{path}/{place}"));
+        }
+        self.variables.truncate(known);
+    }
+
+    /// The members of a call's arguments, but for tasks within them.
+    fn with(&self, task: &Value, path: &str) {
+        for (name, value) in task["with"].as_object().into_iter().flatten() {
+            let path = format!("{path}/with/{}", escape(name));
+            match value.as_object().filter(|_| name == "subscription" && task["call"] == "asyncapi") {
+                Some(subscription) => {
+                    for (name, value) in subscription.iter().filter(|(name, _)| *name != "foreach") {
+                        self.template(value, &format!("{path}/{}", escape(name)));
+                    }
+                }
+                None => self.template(value, &path),
             }
-            self.variables.truncate(known);
         }
     }
 

@@ -164,7 +164,7 @@ impl Budget {
 
     /// Counts `bytes` for as long as the result lives.
     pub(super) fn hold(&self, bytes: usize) -> Result<Held, Stop> {
-        let bytes = bytes + OVERHEAD;
+        let bytes = bytes.saturating_add(OVERHEAD);
         self.meter.take(bytes)?;
         Ok(Held { meter: Some(self.meter.clone()), bytes })
     }

@@ -162,7 +162,8 @@ fn depth(members: &Map<String, Value>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::workflow::{CallTask, Kind, Undo};
+    use crate::expression::Limits;
+    use crate::workflow::{CallTask, Kind, Transform, Undo};
 
     use super::*;
 
@@ -219,6 +220,39 @@ mod tests {
         assert!(
             matches!(&workflow.tasks[1].task.kind, Kind::For { tasks, .. } if tasks[0].task.saga.is_some())
         );
+    }
+
+    /// The value of an expression of the workflow, where steps have left this context.
+    fn value(text: &Value, input: &Value, context: &Value, more: &[(&str, Value)]) -> Value {
+        let mut variables: Vec<(Arc<str>, Value)> =
+            vec![("workflow".into(), json!({"input": {"n": 7}})), ("context".into(), context.clone())];
+        variables.extend(more.iter().map(|(name, value)| (Arc::from(*name), value.clone())));
+        Transform::in_place_of_expression(text).evaluate(input, &variables, Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_compiled_computes_what_was_meant() {
+        let workflow = compiled(json!({"steps": [
+            {"id": "a", "tool": "t", "when": ".input.n > 3 # enough"},
+            {"id": "b", "tool": "t", "forEach": "[.steps.a, 2]", "args": {"x": "${ [$item, .input.n] }"}},
+        ]}));
+        let (a, b) = (&workflow.source()["do"][0]["a"], &workflow.source()["do"][1]["b"]);
+        let none = Value::Null;
+        assert_eq!(value(&a["if"], &none, &none, &[]), true);
+        assert_eq!(value(&a["input"]["from"], &none, &none, &[]), json!({"input": {"n": 7}, "steps": {}}));
+        let context = value(&a["export"]["as"], &json!(1), &none, &[]);
+        assert_eq!(context, json!({"steps": {"a": 1}}));
+        assert_eq!(value(&b["for"]["in"], &none, &context, &[]), json!([1, 2]));
+        let call = &b["do"][0]["b"];
+        let before = value(&call["input"]["from"], &json!(["first"]), &context, &[]);
+        assert_eq!(value(&call["with"]["x"], &before, &context, &[("item", json!(2))]), json!([2, 7]));
+        assert_eq!(
+            value(&call["output"]["as"], &json!("second"), &context, &[("input", before)]),
+            json!(["first", "second"])
+        );
+        let context = value(&b["export"]["as"], &json!([3]), &context, &[]);
+        let output = &workflow.source()["output"]["as"];
+        assert_eq!(value(output, &none, &context, &[]), json!({"a": 1, "b": [3]}));
     }
 
     #[test]

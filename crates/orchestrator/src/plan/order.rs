@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::Plan;
+use super::{Part, Plan, Reference};
 
 /// A part of the structure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,28 +31,23 @@ impl Order {
     /// Of a plan; names of steps that are not there are left out.
     pub(crate) fn of(plan: &Plan) -> Self {
         let mut indexes: HashMap<&str, usize> = HashMap::new();
-        for (index, step) in plan.steps.iter().enumerate() {
+        for (index, step) in plan.steps.iter().enumerate().filter(|(_, step)| !step.id.is_empty()) {
             indexes.entry(&step.id).or_insert(index);
         }
         let before: Vec<Vec<usize>> = plan
             .steps
             .iter()
-            .enumerate()
-            .map(|(index, step)| {
+            .map(|step| {
                 let explicit = step.after.iter().map(|name| &**name);
                 // A step's undo refers to its own result.
-                let referred = step
-                    .references
-                    .iter()
-                    .filter(|reference| {
-                        !(reference.path.starts_with("/undo") && reference.step.as_deref() == Some(&step.id))
-                    })
-                    .filter_map(|reference| reference.step.as_deref());
-                let mut before: Vec<usize> =
-                    explicit.chain(referred).filter_map(|name| indexes.get(name).copied()).collect();
+                let own = |reference: &Reference| {
+                    reference.part == Part::Undo && reference.step.as_deref() == Some(&step.id)
+                };
+                let referred = step.references.iter().filter(|reference| !own(reference));
+                let names = explicit.chain(referred.filter_map(|reference| reference.step.as_deref()));
+                let mut before: Vec<usize> = names.filter_map(|name| indexes.get(name).copied()).collect();
                 before.sort_unstable();
                 before.dedup();
-                debug_assert!(index < plan.steps.len());
                 before
             })
             .collect();
@@ -113,19 +108,19 @@ impl Order {
         cycles
     }
 
-    /// All steps that come after one, directly or not.
-    pub(crate) fn all_after(&self, index: usize) -> Vec<bool> {
-        self.reach(index, &self.after)
+    /// All steps that come after any of these, directly or not.
+    pub(crate) fn all_after(&self, steps: &[usize]) -> Vec<bool> {
+        self.reach(steps, &self.after)
     }
 
-    /// All steps that come before one, directly or not.
-    pub(crate) fn all_before(&self, index: usize) -> Vec<bool> {
-        self.reach(index, &self.before)
+    /// All steps that come before any of these, directly or not.
+    pub(crate) fn all_before(&self, steps: &[usize]) -> Vec<bool> {
+        self.reach(steps, &self.before)
     }
 
-    fn reach(&self, index: usize, edges: &[Vec<usize>]) -> Vec<bool> {
+    fn reach(&self, steps: &[usize], edges: &[Vec<usize>]) -> Vec<bool> {
         let mut reached = vec![false; self.before.len()];
-        let mut open = vec![index];
+        let mut open = steps.to_vec();
         while let Some(at) = open.pop() {
             for &next in &edges[at] {
                 if !std::mem::replace(&mut reached[next], true) {
@@ -138,20 +133,20 @@ impl Order {
 
     /// The structure that keeps the order, with branches nested at most `depth` deep; at least one level is taken.
     pub(super) fn blocks(&self, depth: usize) -> Vec<Block> {
-        let mut part = Part { order: self, inside: vec![0; self.before.len()], stamp: 0 };
-        part.sequence(self.sorted.clone(), depth.max(1))
+        let mut split = Split { order: self, inside: vec![0; self.before.len()], stamp: 0 };
+        split.sequence(self.sorted.clone(), depth.max(1))
     }
 }
 
 /// Works on parts of the steps; each part is a list in an order that breaks none.
-struct Part<'o> {
+struct Split<'o> {
     order: &'o Order,
     /// Which steps are in the part at hand: those with its stamp.
     inside: Vec<usize>,
     stamp: usize,
 }
 
-impl Part<'_> {
+impl Split<'_> {
     fn enter(&mut self, steps: &[usize]) {
         self.stamp += 1;
         for &step in steps {

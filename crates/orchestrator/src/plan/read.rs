@@ -227,9 +227,10 @@ fn after(node: Node<'_>) -> Option<Vec<Arc<str>>> {
                 .found(node.value())
                 .patch(replace(&node, json!([one])))
         });
-        return Some(vec![Arc::from(one.as_str())]);
+        return None;
     }
-    node.list(|item| item.name())
+    // What can't be read keeps its place, so that the others keep theirs.
+    node.list(|item| Some(item.name().unwrap_or_default()))
 }
 
 fn id(node: Node<'_>) -> Option<Arc<str>> {

@@ -2,10 +2,9 @@
 //!
 //! It errs on the safe side: what looks like a reference counts as one, wherever it stands.
 
-use serde_json::Value;
-
 use crate::workflow::Undo;
 use crate::workflow::node::{escape, marked};
+use crate::workflow::text::texts;
 
 use super::Step;
 
@@ -14,53 +13,80 @@ use super::Step;
 pub(crate) struct Reference {
     /// The step's id; `None` where `.steps` stands alone, so that nobody can tell which step is meant.
     pub step: Option<String>,
-    /// Where the expression is, as a JSON Pointer from the step.
-    pub path: String,
+    /// Where the expression is.
+    pub part: Part,
+    /// Which text of that part it is. Places are found again when they are needed: kept, they could be long and many.
+    pub nth: usize,
     /// Whether `.` is certainly the whole there: nothing is piped into it.
     pub certain: bool,
+}
+
+/// A part of a plan that may hold expressions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A step's arguments.
+    Args,
+    /// The arguments of its undo.
+    Undo,
+    /// Its condition.
+    When,
+    /// Its list of items.
+    ForEach,
+    /// The plan's output.
+    Output,
 }
 
 /// Finds the references of a step.
 pub(super) fn of_step(step: &mut Step) {
     let mut found = Vec::new();
-    for (name, value) in &step.args {
-        in_template(value, &format!("/args/{}", escape(name)), &mut found);
-    }
-    if let Undo::Call(undo) = &step.undo {
-        in_template(undo.args.source(), "/undo/args", &mut found);
-    }
-    for (expression, path) in [(&step.when, "/when"), (&step.for_each, "/forEach")] {
-        if let Some(expression) = expression {
-            found.extend(references(expression.text(), path));
-        }
+    for part in [Part::Args, Part::Undo, Part::When, Part::ForEach] {
+        let mut nth = 0;
+        visit(step, part, &mut |_, text| {
+            let expression =
+                if matches!(part, Part::When | Part::ForEach) { Some(text) } else { marked(text) };
+            found.extend(expression.into_iter().flat_map(|expression| references(expression, part, nth)));
+            nth += 1;
+        });
     }
     step.references = found;
 }
 
-/// The references of the expressions in a template at `path`.
-fn in_template(value: &Value, path: &str, out: &mut Vec<Reference>) {
-    match value {
-        Value::String(text) => {
-            if let Some(expression) = marked(text) {
-                out.extend(references(expression, path));
+/// Visits the texts of a part of a step, with their places in it.
+fn visit(step: &Step, part: Part, visit: &mut dyn FnMut(&str, &str)) {
+    match part {
+        Part::Args => {
+            for (name, value) in &step.args {
+                texts(value, &mut format!("/args/{}", escape(name)), visit);
             }
         }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                in_template(item, &format!("{path}/{index}"), out);
+        Part::Undo => {
+            if let Undo::Call(undo) = &step.undo {
+                texts(undo.args.source(), &mut "/undo/args".to_owned(), visit);
             }
         }
-        Value::Object(members) => {
-            for (name, member) in members {
-                in_template(member, &format!("{path}/{}", escape(name)), out);
-            }
-        }
-        _ => {}
+        Part::When => step.when.iter().for_each(|when| visit("/when", when.text())),
+        Part::ForEach => step.for_each.iter().for_each(|items| visit("/forEach", items.text())),
+        Part::Output => {}
     }
 }
 
-/// The references of one expression.
-pub(crate) fn references(expression: &str, path: &str) -> Vec<Reference> {
+impl Step {
+    /// Where a reference is in this step, and the text that holds it.
+    pub(crate) fn locate(&self, reference: &Reference) -> (String, String) {
+        let mut found = (String::new(), String::new());
+        let mut nth = 0;
+        visit(self, reference.part, &mut |path, text| {
+            if nth == reference.nth {
+                found = (path.to_owned(), text.to_owned());
+            }
+            nth += 1;
+        });
+        found
+    }
+}
+
+/// The references of one expression, which is this text of this part.
+pub(crate) fn references(expression: &str, part: Part, nth: usize) -> Vec<Reference> {
     let tokens = tokens(expression);
     let mut found = Vec::new();
     let mut certain = true;
@@ -78,7 +104,7 @@ pub(crate) fn references(expression: &str, path: &str) -> Vec<Reference> {
                     [Token::Other('['), Token::Text(name), Token::Other(']')] => Some(name.clone()),
                     _ => None,
                 };
-                found.push(Reference { step, path: path.to_owned(), certain });
+                found.push(Reference { step, part, nth, certain });
             }
             _ => {}
         }
@@ -226,7 +252,7 @@ mod tests {
     use super::*;
 
     fn steps(expression: &str) -> Vec<Option<String>> {
-        references(expression, "").into_iter().map(|reference| reference.step).collect()
+        references(expression, Part::Args, 0).into_iter().map(|reference| reference.step).collect()
     }
 
     fn named(expression: &str) -> Vec<String> {
@@ -265,7 +291,7 @@ mod tests {
 
     #[test]
     fn behind_a_pipe_nothing_is_certain() {
-        let certain = |text| references(text, "")[0].certain;
+        let certain = |text| references(text, Part::Args, 0)[0].certain;
         assert!(certain(".steps.a | .b"));
         assert!(!certain(".input.list | map(.steps.a)"));
     }

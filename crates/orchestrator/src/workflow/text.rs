@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::check::Finding;
 
+use super::node::escape;
+
 /// The longest text of a plan or a workflow, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 
@@ -39,10 +41,18 @@ pub(crate) fn parse(text: &str) -> Result<Value, Box<Finding>> {
     result.map_err(|message| Box::new(Finding::error("", message).expected("a document in JSON or YAML")))
 }
 
-/// Whether a value nests deeper than [`MAX_DEPTH`].
-pub(crate) fn too_deep(value: &Value) -> bool {
+/// The longest name of a member, in bytes. Places are said as JSON Pointers, whose length this bounds.
+const MAX_NAME: usize = 512;
+
+/// What keeps a document from being looked at: it nests deeper than [`MAX_DEPTH`], or has endless names.
+pub(crate) fn unfit(value: &Value) -> Option<Finding> {
     let mut level: Vec<&Value> = vec![value];
     for _ in 0..=MAX_DEPTH {
+        let names = level.iter().filter_map(|value| value.as_object()).flat_map(Map::keys);
+        if names.map(String::len).any(|length| length > MAX_NAME) {
+            let finding = Finding::error("", "the name of a member is too long");
+            return Some(finding.expected(format!("at most {MAX_NAME} bytes")));
+        }
         level = level
             .into_iter()
             .flat_map(|value| -> Box<dyn Iterator<Item = &Value>> {
@@ -54,7 +64,33 @@ pub(crate) fn too_deep(value: &Value) -> bool {
             })
             .collect();
     }
-    !level.is_empty()
+    (!level.is_empty())
+        .then(|| Finding::error("", "it nests too deep").expected(format!("at most {MAX_DEPTH} levels")))
+}
+
+/// Visits every text in a value, with its place: `path` and what leads there from the value.
+pub(crate) fn texts<'v>(value: &'v Value, path: &mut String, visit: &mut dyn FnMut(&str, &'v str)) {
+    let length = path.len();
+    match value {
+        Value::String(text) => visit(path, text),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push('/');
+                path.push_str(&index.to_string());
+                texts(item, path, visit);
+                path.truncate(length);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                path.push('/');
+                path.push_str(&escape(name));
+                texts(member, path, visit);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn json(text: &str, budget: &Budget) -> Result<Value, String> {
@@ -257,7 +293,8 @@ mod tests {
     #[test]
     fn depth_of_a_tree_is_measured() {
         let nest = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
-        assert!(!too_deep(&nest(MAX_DEPTH)));
-        assert!(too_deep(&nest(MAX_DEPTH + 1)));
+        assert!(unfit(&nest(MAX_DEPTH)).is_none());
+        assert!(unfit(&nest(MAX_DEPTH + 1)).is_some());
+        assert!(unfit(&json!({"a": [{"x".repeat(MAX_NAME + 1): 1}]})).is_some());
     }
 }
