@@ -20,7 +20,7 @@ use super::answer::{self, Asked, Output};
 use super::{Failed, read, refused, text_of};
 
 /// The largest answer, in bytes. It goes into the journal.
-const MAX_ANSWER: usize = 4 << 20;
+const MAX_ANSWER: usize = 2 << 20;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

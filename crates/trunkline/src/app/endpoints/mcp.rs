@@ -22,7 +22,7 @@ use super::access::Access;
 use super::{Failed, http, process, read, refused, text_of};
 
 /// The largest answer, in bytes. It goes into the journal.
-const MAX_ANSWER: usize = 4 << 20;
+const MAX_ANSWER: usize = 2 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -175,14 +175,15 @@ pub(super) fn environment(given: &Map<String, Value>) -> Result<Vec<(String, Sec
 fn output(program: &str, return_: Return, finished: &Finished) -> Result<Value, Failed> {
     let Finished { status, stdout, cut, stderr } = finished;
     let code = status.code().unwrap_or(-1);
-    let failed = |what: String| Err((Fault::standard("runtime", 500, "Command Failed", what), EffectState::Unknown));
+    let failed = |what: String, effect| Err((Fault::standard("runtime", 500, "Command Failed", what), effect));
     if *cut > 0 && matches!(return_, Return::Stdout | Return::All) {
-        return failed(format!("{program} wrote more than {MAX_OUTPUT} bytes; it did run"));
+        let what = format!("{program} wrote more than {MAX_OUTPUT} bytes; it did run");
+        return failed(what, EffectState::Unknown);
     }
-    // Who asks for the code looks at it.
+    // Who asks for the code looks at it. A command that says it has failed has refused, as a tool's does.
     if !ExitStatus::success(status) && !matches!(return_, Return::Code | Return::All) {
         let said: String = stderr.trim().chars().take(500).collect();
-        return failed(format!("{program} ended with code {code}: {said}"));
+        return failed(format!("{program} ended with code {code}: {said}"), EffectState::None);
     }
     let stdout = || String::from_utf8_lossy(stdout).into_owned();
     Ok(match return_ {

@@ -67,6 +67,9 @@ async fn take_with_names(world: &mut World, text: &str, data: Option<&str>) -> D
     if let Some(task) = text.strip_prefix("the run comes to ") {
         return world.comes_to(task).await;
     }
+    if let Some(task) = text.strip_prefix("the run has passed ") {
+        return world.has_passed(task).await;
+    }
     if let Some(rest) = text.strip_prefix("the service should have been asked ") {
         return asked(world, rest);
     }

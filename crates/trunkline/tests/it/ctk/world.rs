@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 use trunkline::app::endpoints::Endpoints;
 use trunkline::config::Flows;
 use trunkline_connectors::http_client::HttpClient;
-use trunkline_event_log::EventLog;
-use trunkline_model::{BoxFuture, Failure, Json, Outcome, Principal};
+use trunkline_event_log::{EventLog, Expected};
+use trunkline_model::{BoxFuture, Event, Failure, Json, Outcome, Principal};
 use trunkline_orchestrator::entry::Finished;
 use trunkline_orchestrator::outside::{Contract, StepCall, Tools};
 use trunkline_orchestrator::service::Library;
@@ -21,7 +21,7 @@ use trunkline_orchestrator::{Bounds, Engine, Entry, InstanceId, Parts, Sources, 
 use uuid::Uuid;
 
 use super::stub::Stub;
-use crate::support::within;
+use crate::support::PATIENCE;
 
 /// What a scenario plays in.
 pub(super) struct World {
@@ -123,7 +123,7 @@ impl World {
             })
             .await
         })
-        .await;
+        .await?;
         self.finished = Some(finished.clone());
         Ok(finished)
     }
@@ -140,21 +140,26 @@ impl World {
             })
             .await;
         })
-        .await;
-        Ok(())
+        .await
+    }
+
+    /// Waits until a task is done.
+    pub(super) async fn has_passed(&self, task: &str) -> Result<(), String> {
+        let id = self.instance.ok_or("no workflow was started")?;
+        let at = |key: &str| (task_of(key) == task).then_some(());
+        within(&format!("the run has passed {task}"), async {
+            self.seen(id, |entry| match entry {
+                Entry::Passed { key } => at(&key),
+                Entry::Ended(ended) => at(&ended.key),
+                _ => None,
+            })
+            .await;
+        })
+        .await
     }
 
     async fn seen<T>(&self, id: InstanceId, is: impl Fn(Entry) -> Option<T>) -> T {
-        let mut events = self.process.log.subscribe(1);
-        loop {
-            let recorded = events.next().await.unwrap().expect("the log has ended");
-            if recorded.event.correlation == id.0
-                && let Some(entry) = Entry::of_event(&recorded).unwrap()
-                && let Some(found) = is(entry)
-            {
-                return found;
-            }
-        }
+        seen(&self.process.log, id, is).await
     }
 
     pub(super) async fn publish(&self, event: &Value) -> Result<(), String> {
@@ -165,7 +170,7 @@ impl World {
         let workflow = Arc::new(Workflow::from_source(Arc::new(source)).map_err(|error| error.to_string())?);
         let principal = Arc::new(Principal::local());
         let instance = self.process.engine.start(Start { workflow, input: Json::empty_object(), principal });
-        match within("the event is published", instance.finished()).await {
+        match within("the event is published", instance.finished()).await? {
             Some(Finished { fault: None, .. }) => Ok(()),
             other => Err(format!("the event was not published: {other:?}")),
         }
@@ -178,8 +183,7 @@ impl World {
 
     /// Ends what runs.
     pub(super) fn close(&self) {
-        self.process.closing.cancel();
-        self.process.log.close();
+        self.process.close();
     }
 
     /// Ends the engine where it stands, as the end of a process does, and lets another one go on.
@@ -192,6 +196,24 @@ impl World {
         self.process = Process::start(self.folder.path(), &self.library, &self.stub).await;
         let resumed = self.process.engine.resume_all().await.map_err(|error| error.to_string())?;
         if resumed == 1 { Ok(()) } else { Err(format!("{resumed} runs were resumed, not 1")) }
+    }
+
+    /// The end of the run in another process whose log has only so many entries of its journal.
+    pub(super) async fn resumed_after(&self, length: usize) -> Result<Finished, String> {
+        let id = self.instance.ok_or("no workflow was started")?;
+        let page = self.process.log.read_stream(id.0, 1, length).await.map_err(|error| error.to_string())?;
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start(folder.path(), &self.library, &self.stub).await;
+        let events = page.events.iter().map(|recorded| Event::clone(&recorded.event)).collect();
+        process.log.append(id.0, Expected::Any, events).await.map_err(|error| error.to_string())?;
+        process.engine.resume_all().await.map_err(|error| error.to_string())?;
+        let finished = within("the end of the resumed run", seen(&process.log, id, |entry| match entry {
+            Entry::Finished(finished) => Some(finished),
+            _ => None,
+        }));
+        let finished = finished.await.map_err(|why| format!("after {length} entries: {why}"));
+        process.close();
+        finished
     }
 
     /// The journal of the run.
@@ -221,6 +243,11 @@ impl World {
 }
 
 impl Process {
+    fn close(&self) {
+        self.closing.cancel();
+        self.log.close();
+    }
+
     async fn start(folder: &Path, library: &Arc<Library>, stub: &Stub) -> Self {
         let config = trunkline_event_log::Config::new(folder.join("events.db"));
         let (log, writer) = config.build(Arc::new(Timestamp::now)).unwrap();
@@ -245,6 +272,26 @@ impl Process {
         });
         Self { log, writer, engine, closing }
     }
+}
+
+/// The first entry of a run that is looked for.
+async fn seen<T>(log: &EventLog, id: InstanceId, is: impl Fn(Entry) -> Option<T>) -> T {
+    let mut events = log.subscribe(1);
+    loop {
+        let recorded = events.next().await.unwrap().expect("the log has ended");
+        if recorded.event.correlation == id.0
+            && let Some(entry) = Entry::of_event(&recorded).unwrap()
+            && let Some(found) = is(entry)
+        {
+            return found;
+        }
+    }
+}
+
+/// Waits, but not for ever; the next scenario is played all the same.
+async fn within<T>(what: &str, wait: impl Future<Output = T>) -> Result<T, String> {
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.map_err(|_| format!("{what}: nothing within {PATIENCE:?}"))
 }
 
 /// The name of the task that a key is of.
