@@ -518,3 +518,138 @@ Feature: Listen Task
     """yaml
     - said: hello
     """
+
+  # Tests that an event that is published again is taken once
+  Scenario: Event That Comes Twice
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: ctk
+      name: listen-twice
+      version: '1.0.0'
+    do:
+      - hear:
+          listen:
+            to:
+              any: []
+              until: ( . | length ) >= 2
+    """
+    When the workflow is started
+    And the run comes to hear
+    And the event is published:
+    """yaml
+    id: 4339f0d9-5128-80e6-9a8a-20affec9c62c
+    type: com.example.ordered
+    source: /shop
+    data: 1
+    """
+    And the event is published:
+    """yaml
+    id: 4339f0d9-5128-80e6-9a8a-20affec9c62c
+    type: com.example.ordered
+    source: /shop
+    data: 1
+    """
+    And the event is published:
+    """yaml
+    id: 4339f0d9-5128-80e6-9a8a-20affec9c62c
+    type: com.example.ordered
+    source: /other
+    data: 2
+    """
+    Then the workflow should complete with output:
+    """yaml
+    [ 1, 2 ]
+    """
+
+  # Tests that an event that a filter cannot look into is passed over
+  Scenario: Event Of Another Shape
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: ctk
+      name: listen-shape
+      version: '1.0.0'
+    do:
+      - hear:
+          listen:
+            to:
+              one:
+                with:
+                  type: com.example.measured
+                  data: ${ .temperature > 38 }
+    """
+    When the workflow is started
+    And the run comes to hear
+    And the event is published:
+    """yaml
+    type: com.example.measured
+    source: /bed
+    data: hot
+    """
+    And the event is published:
+    """yaml
+    type: com.example.measured
+    source: /bed
+    data: { temperature: 39 }
+    """
+    Then the workflow should complete with output:
+    """yaml
+    - temperature: 39
+    """
+
+  # Tests that all events that end it have to come
+  Scenario: Any Event Until All Of Others
+    Given a workflow with definition:
+    """yaml
+    document:
+      dsl: '1.0.3'
+      namespace: ctk
+      name: listen-until-all
+      version: '1.0.0'
+    do:
+      - hear:
+          listen:
+            to:
+              any:
+                - with:
+                    type: com.example.ordered
+              until:
+                all:
+                  - with:
+                      type: com.example.closed
+                  - with:
+                      type: com.example.counted
+    """
+    When the workflow is started
+    And the run comes to hear
+    And the event is published:
+    """yaml
+    type: com.example.closed
+    source: /shop
+    data: 1
+    """
+    And the event is published:
+    """yaml
+    type: com.example.closed
+    source: /shop
+    data: 2
+    """
+    And the event is published:
+    """yaml
+    type: com.example.ordered
+    source: /shop
+    data: 3
+    """
+    And the event is published:
+    """yaml
+    type: com.example.counted
+    source: /shop
+    data: 4
+    """
+    Then the workflow should complete with output:
+    """yaml
+    [ 3 ]
+    """

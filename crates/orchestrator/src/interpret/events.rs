@@ -1,6 +1,6 @@
 //! Tasks that tell and hear of events.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -184,12 +184,14 @@ struct Ear<'a> {
     count: usize,
     /// What events have to have in common, by its name: the first that has it says what it is.
     common: HashMap<Arc<str>, Value>,
+    /// The events that were taken.
+    heard: HashSet<(String, String)>,
 }
 
 impl<'a> Ear<'a> {
     async fn new(run: &'a Arc<Run>, at: &'a Place, scope: &'a Scope, input: &'a Value) -> Result<Self, Fault> {
         let next = start(run, at).await?;
-        Ok(Self { run, at, scope, input, next, count: 0, common: HashMap::new() })
+        Ok(Self { run, at, scope, input, next, count: 0, common: HashMap::new(), heard: HashSet::new() })
     }
 
     /// The next event that fits one of the filters, and which: those of `ends` are numbered after those of `open`.
@@ -208,6 +210,7 @@ impl<'a> Ear<'a> {
         self.next = heard["position"].as_u64().unwrap_or(self.next) + 1;
         let which = heard["filter"].as_u64().and_then(|which| usize::try_from(which).ok()).unwrap_or(0);
         let event = heard["event"].clone();
+        self.heard.insert(known_by(&event));
         if let Some(filter) = open.iter().chain(ends).nth(which) {
             for correlation in filter.correlate.iter().filter(|correlation| correlation.expect.is_none()) {
                 let value = self.correlated(correlation, &event)?;
@@ -225,6 +228,10 @@ impl<'a> Ear<'a> {
     async fn wait(&self, open: &[&EventFilter], ends: &[&EventFilter]) -> Result<Value, Fault> {
         let mut events = self.run.journal.events_from(self.next);
         while let Some((position, event)) = events.next().await? {
+            // Published again, after a crash: source and id are what an event is known by.
+            if self.heard.contains(&known_by(&event)) {
+                continue;
+            }
             for (which, filter) in ends.iter().enumerate() {
                 if self.fits(filter, &event)? {
                     return Ok(json!({"position": position, "filter": open.len() + which, "event": event}));
@@ -243,8 +250,9 @@ impl<'a> Ear<'a> {
     fn fits(&self, filter: &EventFilter, event: &Value) -> Result<bool, Fault> {
         for (name, wanted) in &filter.with {
             let fits = if &**name == "data" && matches!(wanted, Transform::Expression(_)) {
-                let holds = self.scope.evaluate(self.run, wanted, &event["data"])?;
-                !matches!(holds, Value::Null | Value::Bool(false))
+                // Whoever publishes an event that the expression can't look into must not end those who listen.
+                let holds = self.scope.evaluate(self.run, wanted, &event["data"]);
+                holds.is_ok_and(|holds| !matches!(holds, Value::Null | Value::Bool(false)))
             } else {
                 self.scope.evaluate(self.run, wanted, self.input)? == event[&**name]
             };
@@ -253,7 +261,7 @@ impl<'a> Ear<'a> {
             }
         }
         for correlation in &filter.correlate {
-            let value = self.correlated(correlation, event)?;
+            let Ok(value) = self.correlated(correlation, event) else { return Ok(false) };
             let fits = match &correlation.expect {
                 Some(expect) => self.scope.evaluate(self.run, expect, self.input)? == value,
                 None => !value.is_null() && self.common.get(&correlation.name).is_none_or(|known| *known == value),
@@ -264,6 +272,11 @@ impl<'a> Ear<'a> {
         }
         Ok(true)
     }
+}
+
+fn known_by(event: &Value) -> (String, String) {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    (text("source"), text("id"))
 }
 
 fn read_as(event: &Value, read: ReadAs) -> Value {

@@ -7,6 +7,7 @@ mod config;
 mod ctk;
 mod docs;
 mod doors;
+mod endpoints;
 mod failures;
 mod questions;
 mod reload;
