@@ -21,7 +21,16 @@ pub(crate) fn run() -> anyhow::Result<bool> {
 /// Plays both.
 pub(crate) fn leg() -> anyhow::Result<Outcome> {
     let mut command = Command::new("cargo");
-    command.current_dir(root()).args(["test", "-p", "trunkline", "--test", "it", "ctk::", "--", "--nocapture"]);
+    command.current_dir(root()).args([
+        "test",
+        "-p",
+        "trunkline",
+        "--test",
+        "it",
+        "ctk::",
+        "--",
+        "--nocapture",
+    ]);
     let (lines, succeeded) = watch(&mut command)?;
     if let Some(why) = lines.iter().find_map(|line| line.strip_prefix("skipped: ")) {
         return Ok(Outcome::missing(why));

@@ -303,7 +303,9 @@ async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>)
         let taken = run.journal.taken();
         match work.as_mut().poll(context) {
             Poll::Pending if !run.journal.is_live() && run.journal.taken() == taken => {
-                return Poll::Ready(Err(Fault::runtime("the journal can't be followed: it is that of another run")));
+                return Poll::Ready(Err(Fault::runtime(
+                    "the journal can't be followed: it is that of another run",
+                )));
             }
             Poll::Pending => {}
             ready => return ready,

@@ -20,7 +20,8 @@ use crate::entry::{Entry, Key};
 use crate::fault::Fault;
 use crate::run::Run;
 use crate::workflow::{
-    Directive, DurationOf, ExportFlow, InputFlow, Kind, NamedTask, OutputFlow, SchemaRef, Task, TaskList, Transform,
+    Directive, DurationOf, ExportFlow, InputFlow, Kind, NamedTask, OutputFlow, SchemaRef, Task, TaskList,
+    Transform,
 };
 use scope::Scope;
 

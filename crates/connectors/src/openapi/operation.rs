@@ -41,7 +41,8 @@ pub fn request(document: &Document, id: &str, parameters: &Map<String, Value>) -
     let Lowered { operations, left_out, .. } = lower(document, &config);
     let Some(operation) = operations.into_iter().next() else {
         let why = left_out.into_iter().find(|left| !left.reason.starts_with("`include`"));
-        let why = why.map_or_else(String::new, |left| format!("; {} is left out: {}", left.operation, left.reason));
+        let why =
+            why.map_or_else(String::new, |left| format!("; {} is left out: {}", left.operation, left.reason));
         return Err(wrong("operationId", format!("the document has no operation {id:?}{why}")));
     };
     let template = operation.template;
@@ -91,7 +92,10 @@ mod tests {
     #[test]
     fn parameters_go_by_the_name_that_the_document_has_for_them() {
         let get = ask("getPet", &json!({"id": 7, "X Y": "a b"})).unwrap();
-        assert_eq!((get.method, get.url.as_str()), (Method::GET, "https://api.example/v1/pets/7?X%20Y=a%20b"));
+        assert_eq!(
+            (get.method, get.url.as_str()),
+            (Method::GET, "https://api.example/v1/pets/7?X%20Y=a%20b")
+        );
         let post = ask("addPet", &json!({"body": {"name": "Milou"}})).unwrap();
         assert_eq!((post.method, &*post.body), (Method::POST, br#"{"name":"Milou"}"#.as_slice()));
     }

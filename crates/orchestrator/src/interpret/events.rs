@@ -189,7 +189,12 @@ struct Ear<'a> {
 }
 
 impl<'a> Ear<'a> {
-    async fn new(run: &'a Arc<Run>, at: &'a Place, scope: &'a Scope, input: &'a Value) -> Result<Self, Fault> {
+    async fn new(
+        run: &'a Arc<Run>,
+        at: &'a Place,
+        scope: &'a Scope,
+        input: &'a Value,
+    ) -> Result<Self, Fault> {
         let next = start(run, at).await?;
         Ok(Self { run, at, scope, input, next, count: 0, common: HashMap::new(), heard: HashSet::new() })
     }
@@ -264,7 +269,9 @@ impl<'a> Ear<'a> {
             let Ok(value) = self.correlated(correlation, event) else { return Ok(false) };
             let fits = match &correlation.expect {
                 Some(expect) => self.scope.evaluate(self.run, expect, self.input)? == value,
-                None => !value.is_null() && self.common.get(&correlation.name).is_none_or(|known| *known == value),
+                None => {
+                    !value.is_null() && self.common.get(&correlation.name).is_none_or(|known| *known == value)
+                }
             };
             if !fits {
                 return Ok(false);

@@ -66,7 +66,9 @@ impl outside::Endpoints for Endpoints {
                 "openapi" => openapi::call(&shared, &access, call).await,
                 "mcp" => mcp::call(&shared.place, &access, call).await,
                 "shell" | "script" => process::call(&shared.place, &access, call).await,
-                other => Err(refused(Fault::configuration(format!("there are no endpoints of kind {other:?}")))),
+                other => {
+                    Err(refused(Fault::configuration(format!("there are no endpoints of kind {other:?}"))))
+                }
             }
         })
     }

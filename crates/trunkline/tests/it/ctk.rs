@@ -23,7 +23,8 @@ const KIT: usize = 21;
 async fn the_test_kit_of_the_specification_passes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let places = [root.join("../shared"), PathBuf::from("/work/shared")];
-    let folder = places.iter().map(|shared| shared.join("data/open-workflow/ctk/features")).find(|f| f.is_dir());
+    let folder =
+        places.iter().map(|shared| shared.join("data/open-workflow/ctk/features")).find(|f| f.is_dir());
     let Some(folder) = folder else {
         assert!(std::env::var_os("CI").is_none(), "../shared/data/open-workflow/ctk is missing");
         println!("skipped: ../shared/data/open-workflow/ctk is not there");
@@ -58,7 +59,8 @@ struct Score {
 
 /// Runs every scenario of a folder.
 async fn run(folder: &Path) -> Score {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "feature"));
     files.sort();
     let mut score = Score::default();

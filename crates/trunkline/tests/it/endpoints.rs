@@ -28,7 +28,8 @@ async fn call_until(
     with: Value,
     deadline: Instant,
 ) -> Result<Value, (Fault, EffectState)> {
-    let call = EndpointCall { kind, with, credentials: Value::Null, idempotency_key: "run/step".into(), deadline };
+    let call =
+        EndpointCall { kind, with, credentials: Value::Null, idempotency_key: "run/step".into(), deadline };
     within("an answer", endpoints.call(call)).await
 }
 
@@ -96,7 +97,11 @@ async fn nothing_is_reached_that_the_operator_does_not_name() {
         ("http", json!({"method": "get", "uri": uri}), "flows.allow_hosts"),
         ("openapi", json!({"document": uri, "operationId": "x"}), "flows.allow_hosts"),
         ("mcp", json!({"method": "tools/call", "uri": uri}), "flows.allow_hosts"),
-        ("mcp", json!({"method": "tools/call", "command": "sh", "arguments": ["-c", "id"]}), "flows.allow_commands"),
+        (
+            "mcp",
+            json!({"method": "tools/call", "command": "sh", "arguments": ["-c", "id"]}),
+            "flows.allow_commands",
+        ),
         ("shell", json!({"command": "id"}), "flows.allow_commands"),
         ("shell", json!({"command": "id | id"}), "flows.allow_commands"),
         ("script", json!({"language": "python", "code": "1"}), "flows.allow_commands"),
@@ -132,7 +137,11 @@ async fn an_allowed_host_is_no_way_to_another() {
         let (fault, _) = call(&endpoints, "http", with).await.unwrap_err();
         assert!(fault.kind.ends_with("/configuration"), "{header}: {fault}");
     }
-    for uri in [format!("http://{host}@{elsewhere}/"), format!("http://{elsewhere}/{host}"), "file:///etc/passwd".to_owned()] {
+    for uri in [
+        format!("http://{host}@{elsewhere}/"),
+        format!("http://{elsewhere}/{host}"),
+        "file:///etc/passwd".to_owned(),
+    ] {
         assert!(call(&endpoints, "http", json!({"method": "get", "uri": uri})).await.is_err(), "{uri}");
         let with = json!({"document": uri, "operationId": "x"});
         assert!(call(&endpoints, "openapi", with).await.is_err(), "{uri}");

@@ -33,7 +33,11 @@ impl Access {
         let host = url.host_str().unwrap_or_default();
         let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
         let fits = |glob: &Glob| glob.matches(host) || glob.matches(&with_port);
-        if self.hosts.iter().any(fits) { Ok(()) } else { Err(denied("host", &with_port, "flows.allow_hosts")) }
+        if self.hosts.iter().any(fits) {
+            Ok(())
+        } else {
+            Err(denied("host", &with_port, "flows.allow_hosts"))
+        }
     }
 
     /// Whether `program` may be run.

@@ -46,7 +46,12 @@ impl Asked {
 }
 
 /// The output of a task. `redirect`: an answer that sends elsewhere is one too; it is never followed.
-pub(super) fn output(asked: &Asked, answer: &Answer, output: Output, redirect: bool) -> Result<Value, Failed> {
+pub(super) fn output(
+    asked: &Asked,
+    answer: &Answer,
+    output: Output,
+    redirect: bool,
+) -> Result<Value, Failed> {
     let status = answer.status;
     if !status.is_success() && !(redirect && status.is_redirection()) {
         return Err(unsuccessful(asked, answer));
@@ -71,7 +76,8 @@ pub(super) fn output(asked: &Asked, answer: &Answer, output: Output, redirect: b
 pub(super) fn unanswered(asked: &Asked, error: &HttpError) -> Failed {
     let detail = format!("{}: {error}", asked.shown());
     let unknown = if asked.method.is_safe() { EffectState::None } else { EffectState::Unknown };
-    let communication = |title, transient| Fault { transient, ..Fault::standard("communication", 502, title, &*detail) };
+    let communication =
+        |title, transient| Fault { transient, ..Fault::standard("communication", 502, title, &*detail) };
     match error {
         HttpError::Connect(_) => {
             let fault = Fault::standard("communication", 503, "Service Unavailable", &*detail);
@@ -93,7 +99,8 @@ fn unsuccessful(asked: &Asked, answer: &Answer) -> Failed {
     let title = status.canonical_reason().unwrap_or("Communication Error");
     let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     let fault = Fault {
-        transient: again.contains(&status) || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED),
+        transient: again.contains(&status)
+            || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED),
         ..Fault::standard("communication", status.as_u16(), title, detail)
     };
     // Of an answer that sends elsewhere nobody knows what was done before.

@@ -101,9 +101,10 @@ impl<'a> Sending<'a> {
         }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
-        *request.uri_mut() = url.as_str().parse().map_err(|error| {
-            refused(Fault::configuration(format!("the URI can't be asked: {error}")))
-        })?;
+        *request.uri_mut() = url
+            .as_str()
+            .parse()
+            .map_err(|error| refused(Fault::configuration(format!("the URI can't be asked: {error}"))))?;
         *request.headers_mut() = headers.clone();
         let asked = Asked { method, url, headers };
         let answer = self.http.send(request, self.deadline, MAX_ANSWER).await;
@@ -112,7 +113,11 @@ impl<'a> Sending<'a> {
     }
 }
 
-pub(super) async fn call(http: &HttpClient, access: &Access, mut call: EndpointCall) -> Result<Value, Failed> {
+pub(super) async fn call(
+    http: &HttpClient,
+    access: &Access,
+    mut call: EndpointCall,
+) -> Result<Value, Failed> {
     let With { method, uri, headers, query, body, output, redirect } = read(call.with.take())?;
     let wrong = |what: String| refused(Fault::configuration(what));
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
@@ -120,8 +125,8 @@ pub(super) async fn call(http: &HttpClient, access: &Access, mut call: EndpointC
     if method == Method::CONNECT {
         return Err(wrong("CONNECT is a method between machines, not a call".to_owned()));
     }
-    let mut url =
-        Url::parse(&uri).map_err(|error| wrong(format!("the endpoint {uri:?} is no absolute URI: {error}")))?;
+    let mut url = Url::parse(&uri)
+        .map_err(|error| wrong(format!("the endpoint {uri:?} is no absolute URI: {error}")))?;
     url.set_fragment(None);
     add_query(&mut url, &query);
     let mut headers = headers_of(&headers)?;
@@ -191,9 +196,8 @@ pub(super) fn authorization(credentials: &Value) -> Result<Option<HeaderValue>, 
     } else {
         return Ok(None);
     };
-    let mut proof = HeaderValue::try_from(proof).map_err(|_| {
-        refused(Fault::configuration("a credential has characters that no header may have"))
-    })?;
+    let mut proof = HeaderValue::try_from(proof)
+        .map_err(|_| refused(Fault::configuration("a credential has characters that no header may have")))?;
     proof.set_sensitive(true);
     Ok(Some(proof))
 }

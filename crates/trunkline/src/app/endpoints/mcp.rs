@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use trunkline_connectors::mcp;
 use trunkline_connectors::process::Place;
 use trunkline_model::{
-    Call, CallContext, CallId, EffectState, Failure, Json, Operation, Outcome, Principal, Secret, Service as _,
-    ServiceId, ServiceObserver, ServiceStatus,
+    Call, CallContext, CallId, EffectState, Failure, Json, Operation, Outcome, Principal, Secret,
+    Service as _, ServiceId, ServiceObserver, ServiceStatus,
 };
 use trunkline_orchestrator::Fault;
 use trunkline_orchestrator::outside::EndpointCall;
@@ -58,7 +58,8 @@ pub(super) async fn call(place: &Place, access: &Access, mut call: EndpointCall)
     let with: With = read(call.with.take())?;
     let request = request(&with, &call)?;
     let config = config(&with, place, access, &call.credentials)?;
-    let client = mcp::ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let client =
+        mcp::ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let (service, runner) = mcp::build(config, request.service.clone(), client, Arc::new(Nobody))
         .map_err(|error| refused(Fault::configuration(error.to_string())))?;
     let shutdown = CancellationToken::new();
@@ -72,9 +73,12 @@ pub(super) async fn call(place: &Place, access: &Access, mut call: EndpointCall)
             Err(refused(Fault::standard("communication", 422, "Refused by the tool", said)))
         }
         Ok(Outcome::Complete(result)) => Ok(result.body.to_value()),
-        Ok(Outcome::InputRequired(_)) => {
-            Err(refused(Fault::standard("runtime", 422, "Input Required", "the server asks a person something")))
-        }
+        Ok(Outcome::InputRequired(_)) => Err(refused(Fault::standard(
+            "runtime",
+            422,
+            "Input Required",
+            "the server asks a person something",
+        ))),
         Err(failure) => Err(failed(&failure, &request)),
     }
 }
@@ -118,7 +122,8 @@ fn config(with: &With, place: &Place, access: &Access, credentials: &Value) -> R
         ..mcp::Config::default()
     };
     if let Some(uri) = &with.uri {
-        let url = Url::parse(uri).map_err(|error| wrong(&format!("the endpoint {uri:?} is no absolute URI: {error}")))?;
+        let url = Url::parse(uri)
+            .map_err(|error| wrong(&format!("the endpoint {uri:?} is no absolute URI: {error}")))?;
         access.url(&url)?;
         config.url = Some(url.to_string());
         let headers = http::headers_of(&with.headers)?;

@@ -67,7 +67,8 @@ impl Default for With {
 pub(super) async fn call(place: &Place, access: &Access, mut call: EndpointCall) -> Result<Value, Failed> {
     let with: With = read(call.with.take())?;
     let given = with.arguments.iter().map(text_of);
-    let argv = if call.kind == "script" { script(&with, given)? } else { shell(&text_of(&with.command), given)? };
+    let argv =
+        if call.kind == "script" { script(&with, given)? } else { shell(&text_of(&with.command), given)? };
     let Some((program, arguments)) = argv.split_first() else {
         return Err(refused(Fault::configuration("the command is empty")));
     };
@@ -107,8 +108,8 @@ fn shell(command: &str, given: impl Iterator<Item = String>) -> Result<Vec<Strin
 /// Words that mean something else to a shell than a program of that name.
 const SHELL_WORDS: [&str; 38] = [
     "!", ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "elif", "else",
-    "esac", "eval", "exec", "exit", "export", "fg", "fi", "for", "if", "in", "read", "readonly", "return", "set",
-    "shift", "then", "times", "trap", "ulimit", "umask", "unset", "until", "wait", "while",
+    "esac", "eval", "exec", "exit", "export", "fg", "fi", "for", "if", "in", "read", "readonly", "return",
+    "set", "shift", "then", "times", "trap", "ulimit", "umask", "unset", "until", "wait", "while",
 ];
 
 /// The words of a command that any shell would take as they stand; `None` where it takes a shell to read it.
@@ -153,7 +154,11 @@ fn script(with: &With, given: impl Iterator<Item = String>) -> Result<Vec<String
         // The name in place of the script's file: the arguments begin at process.argv[2], as they do with a file.
         "js" | "javascript" => &["node", "--input-type=module", "-e", code, "--", "script"],
         "python" => &["python3", "-c", code],
-        other => return wrong(format!("there is no interpreter for scripts in {other:?}: js and python are known")),
+        other => {
+            return wrong(format!(
+                "there is no interpreter for scripts in {other:?}: js and python are known"
+            ));
+        }
     };
     Ok(before.iter().map(|&text| text.to_owned()).chain(given).collect())
 }
@@ -165,7 +170,9 @@ pub(super) fn environment(given: &Map<String, Value>) -> Result<Vec<(String, Sec
         let loader = name == "PATH" || name.starts_with("LD_") || name.starts_with("DYLD_");
         let value = text_of(value);
         if loader || name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(refused(Fault::configuration(format!("the variable {name:?} can't be set by a workflow"))));
+            return Err(refused(Fault::configuration(format!(
+                "the variable {name:?} can't be set by a workflow"
+            ))));
         }
         out.push((name.clone(), Secret::new(value)));
     }
@@ -175,7 +182,8 @@ pub(super) fn environment(given: &Map<String, Value>) -> Result<Vec<(String, Sec
 fn output(program: &str, return_: Return, finished: &Finished) -> Result<Value, Failed> {
     let Finished { status, stdout, cut, stderr } = finished;
     let code = status.code().unwrap_or(-1);
-    let failed = |what: String, effect| Err((Fault::standard("runtime", 500, "Command Failed", what), effect));
+    let failed =
+        |what: String, effect| Err((Fault::standard("runtime", 500, "Command Failed", what), effect));
     if *cut > 0 && matches!(return_, Return::Stdout | Return::All) {
         let what = format!("{program} wrote more than {MAX_OUTPUT} bytes; it did run");
         return failed(what, EffectState::Unknown);
@@ -206,9 +214,26 @@ mod tests {
         assert_eq!(words("echo 'a $b;' \"c d\"").as_deref(), Some("echo|a $b;|c d"));
         assert_eq!(words("printf '' --x=1").as_deref(), Some("printf||--x=1"));
         for needs_a_shell in [
-            "git log; rm -rf /", "a | b", "a && b", "a > f", "echo $HOME", "echo `id`", "echo $(id)", "echo \"$HOME\"",
-            "a\nb", "X=1 a", "echo *", "echo ~", "echo a\\ b", "exit 3", "echo 'open", "{ a; }", "echo #x", "a &",
-            "echo a?b", "echo [a]",
+            "git log; rm -rf /",
+            "a | b",
+            "a && b",
+            "a > f",
+            "echo $HOME",
+            "echo `id`",
+            "echo $(id)",
+            "echo \"$HOME\"",
+            "a\nb",
+            "X=1 a",
+            "echo *",
+            "echo ~",
+            "echo a\\ b",
+            "exit 3",
+            "echo 'open",
+            "{ a; }",
+            "echo #x",
+            "a &",
+            "echo a?b",
+            "echo [a]",
         ] {
             assert_eq!(words(needs_a_shell), None, "{needs_a_shell}");
         }

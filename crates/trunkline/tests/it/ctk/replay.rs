@@ -19,7 +19,9 @@ pub(super) async fn from_everywhere(world: &mut World) -> Result<usize, String> 
         let again = world.resumed_after(length).await?;
         let (again, before) = (comparable(&again), comparable(&finished));
         if again != before {
-            return Err(format!("resumed after {length} entries it ended with {again}, without with {before}"));
+            return Err(format!(
+                "resumed after {length} entries it ended with {again}, without with {before}"
+            ));
         }
         resumed += 1;
     }

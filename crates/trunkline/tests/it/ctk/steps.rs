@@ -50,9 +50,7 @@ async fn take(world: &mut World, text: &str, data: Option<&str>) -> Done {
         "the run is cancelled" => world.cancel().await,
         "the workflow should cancel" => ended(world, Ending::Cancelled).await.map(drop),
         "the workflow should complete" => ended(world, Ending::Completed).await.map(drop),
-        "the workflow should complete with output" => {
-            equal(&output(world).await?, &yaml(data)?)
-        }
+        "the workflow should complete with output" => equal(&output(world).await?, &yaml(data)?),
         "the workflow should fault" => ended(world, Ending::Faulted).await.map(drop),
         "the workflow should fault with error" => {
             let finished = ended(world, Ending::Faulted).await?;
@@ -82,7 +80,9 @@ async fn take_with_names(world: &mut World, text: &str, data: Option<&str>) -> D
     }
     world.finished().await?;
     let order = world.passed().await;
-    let place = |name: &str| order.iter().position(|task| task == name).ok_or(format!("{name} did not run: {order:?}"));
+    let place = |name: &str| {
+        order.iter().position(|task| task == name).ok_or(format!("{name} did not run: {order:?}"))
+    };
     let holds = |holds: bool| if holds { Ok(()) } else { Err(format!("the order was {order:?}")) };
     if let Some(other) = rest.strip_prefix("run before ") {
         return holds(place(task)? < place(other)?);

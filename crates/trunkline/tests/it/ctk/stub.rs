@@ -30,7 +30,8 @@ impl Stub {
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let seen = seen.clone();
-                let service = hyper::service::service_fn(move |request| answer(request, seen.clone(), address));
+                let service =
+                    hyper::service::service_fn(move |request| answer(request, seen.clone(), address));
                 let connection = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(socket), service));
             }
@@ -89,11 +90,15 @@ async fn answer(
             }
         }
         ["anything"] => {
-            let said: Value = serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body)));
+            let said: Value =
+                serde_json::from_slice(&body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&body)));
             let method = parts.method.as_str();
             let query = parts.uri.query();
             let (kind, proof) = (text("content-type"), text("authorization"));
-            (200, json!({"method": method, "body": said, "query": query, "type": kind, "authorization": proof}))
+            (
+                200,
+                json!({"method": method, "body": said, "query": query, "type": kind, "authorization": proof}),
+            )
         }
         // Fails as often as it says, then answers.
         ["flaky", _, failures] => {

@@ -207,10 +207,13 @@ impl World {
         let events = page.events.iter().map(|recorded| Event::clone(&recorded.event)).collect();
         process.log.append(id.0, Expected::Any, events).await.map_err(|error| error.to_string())?;
         process.engine.resume_all().await.map_err(|error| error.to_string())?;
-        let finished = within("the end of the resumed run", seen(&process.log, id, |entry| match entry {
-            Entry::Finished(finished) => Some(finished),
-            _ => None,
-        }));
+        let finished = within(
+            "the end of the resumed run",
+            seen(&process.log, id, |entry| match entry {
+                Entry::Finished(finished) => Some(finished),
+                _ => None,
+            }),
+        );
         let finished = finished.await.map_err(|why| format!("after {length} entries: {why}"));
         process.close();
         finished
