@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_event_log::EventLog;
-use trunkline_model::{Json, Principal};
+use trunkline_model::{BoxFuture, Json, Principal};
 
 use crate::entry::{Ending, Entry, Finished, InstanceId, Key, Resolution, Started};
 use crate::fault::Fault;
@@ -310,17 +310,32 @@ async fn drive(run: Arc<Run>) -> Option<Finished> {
     }
 }
 
-/// Polls a run. A replay that waits for what never comes has lost its way: the definition or this program is another
+/// Polls a run, and writes what must not wait until the run has more to write. A replay that waits for what never comes has lost its way: the definition or this program is another
 /// than it was. It stops there, and says so.
 async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>) -> Result<Finished, Fault> {
     let mut work = std::pin::pin!(work);
+    let mut writing: Option<BoxFuture<'_, Result<(), Fault>>> = None;
     std::future::poll_fn(|context| {
         let taken = run.journal.taken();
         match work.as_mut().poll(context) {
             Poll::Pending if !run.journal.is_live() && run.journal.taken() == taken => {
-                Poll::Ready(Err(Fault::runtime("the journal can't be followed: it is that of another run")))
+                return Poll::Ready(Err(Fault::runtime(
+                    "the journal can't be followed: it is that of another run",
+                )));
             }
-            other => other,
+            Poll::Pending => {}
+            ready => return ready,
+        }
+        loop {
+            if writing.is_none() && run.journal.is_urgent() {
+                writing = Some(Box::pin(run.flush()));
+            }
+            let Some(flush) = &mut writing else { return Poll::Pending };
+            match flush.as_mut().poll(context) {
+                Poll::Ready(Ok(())) => writing = None,
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     })
     .await

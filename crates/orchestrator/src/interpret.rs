@@ -20,7 +20,8 @@ use crate::entry::{Entry, Key};
 use crate::fault::Fault;
 use crate::run::Run;
 use crate::workflow::{
-    Directive, DurationOf, InputFlow, Kind, NamedTask, OutputFlow, SchemaRef, Task, TaskList, Transform,
+    Directive, DurationOf, ExportFlow, InputFlow, Kind, NamedTask, OutputFlow, SchemaRef, Task, TaskList,
+    Transform,
 };
 use scope::Scope;
 
@@ -165,20 +166,15 @@ async fn task(
         None => work.await?,
     };
     let output = given_out(run, task.output.as_ref(), &scope, output)?;
-    if let Some(export) = &task.export {
-        let scope = scope.with("output", output.clone());
-        if let Some(transform) = &export.as_ {
-            let context = scope.evaluate(run, transform, &output)?;
-            fits(export.schema.as_ref(), &context, "the exported context")?;
-            run.set_context(context);
-        }
-    }
+    export(run, task.export.as_ref(), &scope, &output)?;
     if !matches!(task.kind, Kind::Call(_)) {
         run.journal.note(Entry::Passed { key: at.key.clone() });
     }
-    let next = match next {
-        Directive::Continue => task.then.clone().unwrap_or(Directive::Continue),
-        other => other,
+    let next = match (&task.kind, next) {
+        // What a case says counts, also where it says to go on.
+        (Kind::Switch(_), next) => next,
+        (_, Directive::Continue) => task.then.clone().unwrap_or(Directive::Continue),
+        (_, other) => other,
     };
     Ok((output, next))
 }
@@ -203,7 +199,7 @@ fn kind<'a>(
                 let looped = control::Loop { each, index, collection, while_: while_.as_ref(), tasks };
                 control::iterate(run, looped, at, scope, input).await
             }
-            Kind::Switch(cases) => control::switch(run, cases, scope, input),
+            Kind::Switch(cases) => control::switch(run, cases, task.then.as_ref(), scope, input),
             Kind::Try { tasks, catch } => control::attempt(run, tasks, catch, at, scope, input).await,
             Kind::Wait(length) => {
                 let length = duration(run, length, scope, &input)?;
@@ -238,6 +234,15 @@ fn given_out(run: &Run, flow: Option<&OutputFlow>, scope: &Scope, raw: Value) ->
     };
     fits(flow.schema.as_ref(), &output, "the output")?;
     Ok(output)
+}
+
+/// Puts what a task exports in place of the context.
+fn export(run: &Run, flow: Option<&ExportFlow>, scope: &Scope, output: &Value) -> Result<(), Fault> {
+    let Some(ExportFlow { schema, as_: Some(transform) }) = flow else { return Ok(()) };
+    let context = scope.with("output", output.clone()).evaluate(run, transform, output)?;
+    fits(schema.as_ref(), &context, "the exported context")?;
+    run.set_context(context);
+    Ok(())
 }
 
 /// Checks data against its schema.

@@ -4,7 +4,7 @@
 //! over, which branch won) is taken from the journal, in the order in which it was written, so that the run takes the
 //! same turns. Only when all of that has been taken may it do anything new.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -43,6 +43,8 @@ struct State {
     pending: Vec<Entry>,
     /// The effects of the steps that were intended, and whether they honour a key.
     repeatable: HashMap<Key, (Effects, bool)>,
+    /// What waits can't be found out again: it has to be written also where the run has nothing more to write.
+    urgent: bool,
     replay: Replay,
     /// The time of the last entry that the run has seen: the only clock that expressions may see.
     time: Option<Timestamp>,
@@ -58,6 +60,10 @@ struct Replay {
     /// Until when something waits.
     waiting: HashMap<Key, Timestamp>,
     compensating: bool,
+    /// The tasks that were passed.
+    passed: HashSet<Key>,
+    /// The steps about which a person was asked who has not answered.
+    stuck: HashSet<Key>,
     /// Steps that ended when their branch had gone, as far as the turns before them were taken.
     orphans: Vec<Ended>,
     wakers: Vec<Waker>,
@@ -128,11 +134,18 @@ impl Journal {
                     state.replay.waiting.insert(key, until);
                 }
                 Entry::Compensating { .. } => state.replay.compensating = true,
+                Entry::Passed { key } => {
+                    state.replay.passed.insert(key);
+                }
+                Entry::Stuck { key, .. } => {
+                    state.replay.stuck.insert(key);
+                }
                 Entry::Ended(ended) => state.replay.order.push_back(Turn::Ended(ended, time)),
                 Entry::Decided { key, value } => {
                     state.replay.order.push_back(Turn::Decided(key, value, time))
                 }
                 Entry::Resolved { key, resolution, .. } => {
+                    state.replay.stuck.remove(&key);
                     state.replay.order.push_back(Turn::Resolved(key, resolution, time));
                 }
                 Entry::Started(_) => state.time = Some(time),
@@ -157,17 +170,33 @@ impl Journal {
         (self.sources.time_id)()
     }
 
-    /// Puts an entry behind the others; it becomes durable with the next [`flush`](Self::flush).
+    /// Puts an entry behind the others; it becomes durable with the next [`flush`](Self::flush). One that an earlier
+    /// process wrote is not written again.
     pub(crate) fn note(&self, entry: Entry) {
         let mut state = self.state.lock();
         if let Entry::Intended(intended) = &entry {
             state.repeatable.insert(intended.key.clone(), (intended.effects, intended.keyed));
         }
-        // What is passed again has been written before.
-        if state.replay.order.is_empty() || !matches!(entry, Entry::Passed { .. }) {
+        let known = match &entry {
+            Entry::Passed { key } => state.replay.passed.remove(key),
+            Entry::Stuck { key, .. } => state.replay.stuck.remove(key),
+            _ => false,
+        };
+        if !known {
             state.time = Some((self.sources.now)());
             state.pending.push(entry);
         }
+    }
+
+    /// Puts an entry behind the others that is to become durable soon, though nothing waits for that.
+    pub(crate) fn note_soon(&self, entry: Entry) {
+        self.note(entry);
+        self.state.lock().urgent = true;
+    }
+
+    /// Whether something waits that is to become durable soon.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.state.lock().urgent
     }
 
     /// Writes what was noted. When it returns, all of it is durable.
@@ -175,6 +204,7 @@ impl Journal {
         let events = {
             let mut state = self.state.lock();
             let entries = std::mem::take(&mut state.pending);
+            state.urgent = false;
             let now = (self.sources.now)();
             let event = |entry: Entry| {
                 entry.into_event(self.instance, &self.flow, &self.principal, (self.sources.time_id)(), now)

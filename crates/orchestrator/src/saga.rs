@@ -98,7 +98,8 @@ impl Run {
     pub(crate) async fn compensate(self: &Arc<Self>, fault: &Fault) -> Result<bool, Fault> {
         self.learn_orphans();
         let steps = self.saga.take();
-        if steps.is_empty() {
+        // Where nothing can be undone, it does not matter whether a step of unknown outcome was done.
+        if steps.iter().all(|step| step.intended.undo.is_none()) {
             return Ok(false);
         }
         if !self.journal.was_compensating() {

@@ -2,6 +2,7 @@
 //! what a single call needs.
 
 mod children;
+pub mod endpoints;
 mod flows;
 mod reload;
 mod services;
@@ -141,13 +142,13 @@ impl App {
             runtime: tokio::runtime::Handle::current(),
         });
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
-        let flows = flows::Running::build(&gateway, &log, &sources, &calls).await?;
+        let flows = flows::Running::build(&gateway, &log, &sources, &calls, &loaded.base).await?;
         let prepared_flows = flows::prepare(&config.flows)?;
         let mut services =
             Services::new(gateway.clone(), flows.service.clone(), tasks.clone(), shutdown.clone())?;
         let prepared = services.prepare(config, &loaded.base).await?;
         services.put_in_place(prepared);
-        flows.configure(prepared_flows);
+        flows.configure(&config.flows, prepared_flows);
         let resumed = flows.engine.resume_all().await?;
         if resumed > 0 {
             tracing::info!(instances = resumed, "flows go on where an earlier process ended");

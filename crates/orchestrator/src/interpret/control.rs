@@ -82,8 +82,14 @@ pub(super) async fn iterate(
     Ok((value, Directive::Continue))
 }
 
-/// The first case that holds says where to go on.
-pub(super) fn switch(run: &Run, cases: &[Case], scope: &Scope, input: Value) -> Result<Passed, Fault> {
+/// The first case that holds says where to go on; `otherwise` where none does.
+pub(super) fn switch(
+    run: &Run,
+    cases: &[Case],
+    otherwise: Option<&Directive>,
+    scope: &Scope,
+    input: Value,
+) -> Result<Passed, Fault> {
     for case in cases {
         let holds = match &case.when {
             Some(condition) => scope.holds(run, condition, &input)?,
@@ -93,7 +99,7 @@ pub(super) fn switch(run: &Run, cases: &[Case], scope: &Scope, input: Value) -> 
             return Ok((input, case.then.clone()));
         }
     }
-    Ok((input, Directive::Continue))
+    Ok((input, otherwise.cloned().unwrap_or(Directive::Continue)))
 }
 
 /// Tasks whose errors are caught.
@@ -137,6 +143,8 @@ pub(super) async fn attempt(
         }
         let (output, next) = match &catch.tasks {
             Some(tasks) => list(run, tasks, at.part("catch/do"), caught, input).await?,
+            // Who only wants it tried again has not dealt with it.
+            None if policy.is_some() => return Err(fault),
             None => (input, Directive::Continue),
         };
         let next = match next {

@@ -271,7 +271,12 @@ impl Run {
         self.learn(step, intended, &outcome);
         let duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let ended = Ended { key: step.key.clone(), attempt, duration_us, orphan, outcome: outcome.clone() };
-        self.journal.note(Entry::Ended(ended));
+        // What a step that may only be done once has come to must not be lost while others are waited for.
+        if intended.is_some_and(|intended| !intended.effects.read_only) {
+            self.journal.note_soon(Entry::Ended(ended));
+        } else {
+            self.journal.note(Entry::Ended(ended));
+        }
         outcome
     }
 
@@ -335,6 +340,10 @@ impl Drop for InFlight {
         self.run.orphans.spawn(async move {
             let outcome = call.await;
             run.write_end(&step, attempt, Some(&intended), start, outcome, true);
+            // The run may wait for something else for a long time.
+            if let Err(fault) = run.flush().await {
+                tracing::error!(instance = %run.journal.instance, %fault, "the end of a step is not in the log");
+            }
         });
     }
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio_util::task::TaskTracker;
+use trunkline_connectors::http_client::HttpClient;
 use trunkline_event_log::EventLog;
 use trunkline_gateway::flows::{Declared, FlowDoor, FlowTools};
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{Service as _, ServiceObserver as _};
 use trunkline_orchestrator::entry::Undo;
-use trunkline_orchestrator::outside::NoEndpoints;
 use trunkline_orchestrator::service::{Flows, Library};
 use trunkline_orchestrator::workflow::Workflow;
 use trunkline_orchestrator::{Bounds, Engine, Parts, Sources, views};
 
+use super::endpoints::Endpoints;
 use crate::config;
 
 /// Flows, as they run.
@@ -23,25 +24,28 @@ pub(super) struct Running {
     pub(super) engine: Engine,
     pub(super) service: Arc<Flows>,
     tools: Arc<FlowTools>,
+    endpoints: Endpoints,
     library: Arc<Library>,
     observer: Observer,
 }
 
 impl Running {
-    /// Puts the engine together. No instance runs yet.
+    /// Puts the engine together. No instance runs yet. Commands of workflows run in `folder`.
     pub(super) async fn build(
         gateway: &Arc<Gateway>,
         log: &EventLog,
         sources: &trunkline_gateway::Sources,
         tasks: &TaskTracker,
+        folder: &Path,
     ) -> anyhow::Result<Self> {
         log.project(Box::new(views::Views)).await?;
         let tools = Arc::new(FlowTools::new(gateway.clone()));
         let library = Arc::new(Library::default());
+        let endpoints = Endpoints::new(&config::Flows::default(), HttpClient::new()?, folder);
         let engine = Engine::new(Parts {
             log: log.clone(),
             tools: tools.clone(),
-            endpoints: Arc::new(NoEndpoints),
+            endpoints: Arc::new(endpoints.clone()),
             definitions: library.clone(),
             sources: Sources { now: sources.now.clone(), time_id: sources.time_id.clone() },
             bounds: Bounds::default(),
@@ -51,11 +55,12 @@ impl Running {
         });
         let service = Arc::new(Flows::new(engine.clone(), tools.clone(), library.clone()));
         gateway.open_flows(FlowDoor { engine: engine.clone(), library: library.clone() });
-        Ok(Self { engine, service, tools, library, observer: Observer(gateway.clone()) })
+        Ok(Self { engine, service, tools, endpoints, library, observer: Observer(gateway.clone()) })
     }
 
     /// Puts what the configuration says in force. Running instances keep their definitions.
-    pub(super) fn configure(&self, prepared: Prepared) {
+    pub(super) fn configure(&self, config: &config::Flows, prepared: Prepared) {
+        self.endpoints.reconfigure(config);
         self.tools.declare(prepared.declared);
         self.library.replace(prepared.definitions);
         self.service.refresh();

@@ -15,11 +15,12 @@ pub struct Flows {
     pub definitions: Vec<PathBuf>,
     /// What is declared of tools for their use in flows, by the names they are called by.
     pub tools: IndexMap<String, FlowTool>,
-    /// The hosts that workflows may call by themselves (`call: http`, `openapi`, `mcp`), with `*` for any part. None where
-    /// left out.
+    /// The hosts that workflows may call by themselves (`call: http`, `openapi`, `mcp`), with `*` for any part, each alone
+    /// or with its port: `*.example.com`, `127.0.0.1:8080`. None where left out.
     pub allow_hosts: Vec<String>,
-    /// The commands that workflows may run by themselves (`run: shell`, `script`), with `*` for any part. None where left
-    /// out.
+    /// The programs that workflows may run by themselves (`run: shell`, `script`, MCP servers as children), with any
+    /// arguments, with `*` for any part: `git`, `python3`, `/opt/tools/*`. A command that needs a shell needs `sh`. None
+    /// where left out.
     pub allow_commands: Vec<String>,
 }
 
