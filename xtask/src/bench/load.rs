@@ -1,6 +1,7 @@
 //! The load client and the upstream of `../shared/bench/mcp-load`, built here and run.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -19,10 +20,13 @@ impl Load {
     /// Builds the load client and its upstream.
     pub(super) fn build() -> anyhow::Result<Self> {
         let source = shared().context("../shared is absent, and the load client is there")?;
+        // It is built from a copy: it comes without a lock file, and its folder may not be written to.
+        let copy = scratch("mcp-load-source");
+        copy_sources(&source.join("bench/mcp-load"), &copy)?;
         let target = scratch("mcp-load");
         let mut build = Command::new("cargo");
-        build.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
-        build.arg(source.join("bench/mcp-load/Cargo.toml")).arg("--target-dir").arg(&target);
+        build.args(["build", "--release", "--quiet", "--manifest-path"]);
+        build.arg(copy.join("Cargo.toml")).arg("--target-dir").arg(&target);
         command::run(&mut build)?;
         Ok(Self { folder: target.join("release") })
     }
@@ -41,6 +45,31 @@ impl Load {
         let text = command::output(client.args([verb, "--url", &format!("{url}/mcp")]).args(options))?;
         serde_json::from_str(&text).with_context(|| format!("the load client printed {text:?}"))
     }
+}
+
+/// Copies a package: its manifest and its sources.
+fn copy_sources(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to.join("src"))?;
+    // A workspace of its own, though it lies within ours.
+    let manifest = fs::read_to_string(from.join("Cargo.toml"))?;
+    fs::write(to.join("Cargo.toml"), format!("{manifest}\n[workspace]\n"))?;
+    for entry in fs::read_dir(from.join("src"))? {
+        copy_into(&entry?.path(), &to.join("src"))?;
+    }
+    Ok(())
+}
+
+fn copy_into(from: &Path, folder: &Path) -> anyhow::Result<()> {
+    let to = folder.join(from.file_name().context("a folder entry has a name")?);
+    if from.is_dir() {
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(from)? {
+            copy_into(&entry?.path(), &to)?;
+        }
+    } else {
+        fs::copy(from, &to)?;
+    }
+    Ok(())
 }
 
 /// The middle of some numbers; of an even count the upper one of the two.
