@@ -38,7 +38,9 @@ pub(crate) struct Config {
 
 /// Runs the test and prints its figures last.
 pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
-    command::run(Command::new("cargo").args(["build", "--quiet", "--package", "trunkline"]).current_dir(root()))?;
+    command::run(
+        Command::new("cargo").args(["build", "--quiet", "--package", "trunkline"]).current_dir(root()),
+    )?;
     let folder = workspace::scratch("run").join("crash");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -90,8 +92,15 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
     println!(
         "crash: {} kills, {} sagas: {} done, {} undone, {} failed before anything was done, {} stuck, {} open; \
          {} effects done twice under one key; up again after {:.2} s (median)",
-        config.rounds, report.sagas, report.done, report.undone, report.faulted, report.stuck, report.open,
-        report.twice, resume.as_secs_f64(),
+        config.rounds,
+        report.sagas,
+        report.done,
+        report.undone,
+        report.faulted,
+        report.stuck,
+        report.open,
+        report.twice,
+        resume.as_secs_f64(),
     );
     drop(gateway);
     Ok(report.faults.is_empty() && report.open == 0)
@@ -145,7 +154,8 @@ fn shop_ports() -> anyhow::Result<u16> {
 
 fn write_config(folder: &std::path::Path, base: u16, port: u16) -> anyhow::Result<()> {
     let documents = root().join("examples/shop/openapi");
-    let mut text = format!("listen: 127.0.0.1:{port}\ndata_dir: {}\nservices:\n", folder.join("state").display());
+    let mut text =
+        format!("listen: 127.0.0.1:{port}\ndata_dir: {}\nservices:\n", folder.join("state").display());
     for (number, name) in ["orders", "stock", "payments", "shipping"].iter().enumerate() {
         let document = documents.join(format!("{name}.yaml"));
         let port = usize::from(base) + number;
@@ -194,7 +204,8 @@ fn settle(port: u16) -> anyhow::Result<Vec<Value>> {
     loop {
         let answer = http::get(port, "/v1/instances?limit=1000")?;
         let all = answer["instances"].as_array().cloned().unwrap_or_default();
-        let open = |row: &&Value| matches!(row["status"].as_str(), Some("running" | "waiting" | "compensating"));
+        let open =
+            |row: &&Value| matches!(row["status"].as_str(), Some("running" | "waiting" | "compensating"));
         if all.iter().find(open).is_none() || Instant::now() > end {
             return Ok(all);
         }

@@ -245,7 +245,8 @@ pub async fn instances(
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
         let before = filter.before.map(|id| id.0.into_bytes());
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![filter.status, filter.flow, before, limit, filter.principal], instance_row)?;
+        let rows = statement
+            .query_map(params![filter.status, filter.flow, before, limit, filter.principal], instance_row)?;
         rows.collect()
     })
     .await

@@ -41,7 +41,12 @@ impl Books {
     }
 
     /// Compares what is in the shop with how the sagas ended. `customers` is how many were ever tried.
-    pub(super) fn check(&self, reserved_before: u64, customers: u32, ends: &[Value]) -> anyhow::Result<Report> {
+    pub(super) fn check(
+        &self,
+        reserved_before: u64,
+        customers: u32,
+        ends: &[Value],
+    ) -> anyhow::Result<Report> {
         let mut report = Report { sagas: ends.len(), ..Report::default() };
         for end in ends {
             match end["status"].as_str() {
@@ -55,7 +60,8 @@ impl Books {
         let (mut kept, mut paid) = (0, 0);
         for number in 0..customers {
             let orders = http::get(self.base, &format!("/orders?customer=crash-{number}"))?;
-            let orders = orders["items"].as_array().or(orders["orders"].as_array()).cloned().unwrap_or_default();
+            let orders =
+                orders["items"].as_array().or(orders["orders"].as_array()).cloned().unwrap_or_default();
             report.twice += (orders.len() as u64).saturating_sub(1);
             for order in &orders {
                 kept += u64::from(order["status"] != "cancelled");

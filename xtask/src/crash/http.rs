@@ -32,7 +32,11 @@ fn ask(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<Value>
     if !status.starts_with('2') {
         bail!("{method} {path}: {status} {body}");
     }
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body)? } else { body.to_owned() };
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        unchunked(body)?
+    } else {
+        body.to_owned()
+    };
     Ok(serde_json::from_str(&body).unwrap_or(Value::Null))
 }
 

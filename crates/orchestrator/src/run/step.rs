@@ -83,7 +83,8 @@ impl Run {
             failures += 1;
             let forward = self.saga.is_past_pivot() && step.undoes.is_none();
             let limit = if forward { self.bounds.attempts } else { self.bounds.retries + 1 };
-            let again = forward || (step.undoes.is_none() && self.repeatable(step) && !self.cancel.is_cancelled());
+            let again =
+                forward || (step.undoes.is_none() && self.repeatable(step) && !self.cancel.is_cancelled());
             if failures < limit && fault.transient && again {
                 let key: Key = Arc::from(format!("{}~again", step.key));
                 self.pause(&key, self.backoff(failures), Some(fault)).await?;

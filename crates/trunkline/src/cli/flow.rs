@@ -91,7 +91,8 @@ impl Flow {
         match self.command {
             Command::Check { source } => {
                 let text = read(&source)?;
-                let plan = serde_json::from_str::<Value>(&text).ok().filter(|plan| plan.get("steps").is_some());
+                let plan =
+                    serde_json::from_str::<Value>(&text).ok().filter(|plan| plan.get("steps").is_some());
                 let Some(plan) = plan else { return check_workflow(&text) };
                 let body = json!({"plan": plan, "check_only": true}).to_string();
                 let answer: Value = block_on(client.post(&["v1", "tools", "run_plan:call"], body))?;
@@ -108,7 +109,9 @@ impl Flow {
                 let answer: Value = block_on(client.post(&["v1", "instances"], body.to_string()))?;
                 let shown = answer["result"].get("structuredContent").unwrap_or(&answer["result"]);
                 let shown = if shown.is_null() { &answer["result"] } else { shown };
-                print_data(if format == Format::Table { Format::Yaml } else { format }, shown, |_| String::new())?;
+                print_data(if format == Format::Table { Format::Yaml } else { format }, shown, |_| {
+                    String::new()
+                })?;
                 if answer["is_error"] == true { Err(Stop::ToolError) } else { Ok(()) }
             }
             Command::List { status, flow, limit } => {
@@ -130,7 +133,9 @@ impl Flow {
                 let path = format!("{instance}:cancel");
                 let body = json!({"reason": reason}).to_string();
                 let _: Value = block_on(client.post(&["v1", "instances", &path], body))?;
-                say(&format_args!("{instance} ends, and what it did is undone; see `trunkline flow show {instance}`"));
+                say(&format_args!(
+                    "{instance} ends, and what it did is undone; see `trunkline flow show {instance}`"
+                ));
                 Ok(())
             }
             Command::Resolve { instance, step, retry: _, skip, done, not_done } => {
@@ -197,7 +202,8 @@ fn instances_table(instances: &Value) -> String {
         .into_iter()
         .flatten()
         .map(|row| {
-            let started = row["started_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            let started =
+                row["started_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
             [
                 text(&row["id"]),
                 text(&row["flow"]),

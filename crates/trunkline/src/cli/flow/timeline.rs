@@ -64,13 +64,18 @@ fn line(item: &Value) -> Option<String> {
         }
         "passed" => format!("{key}  passed"),
         "waiting" => {
-            let after = entry.get("after").map(|fault| format!(", after {}", words(fault))).unwrap_or_default();
+            let after =
+                entry.get("after").map(|fault| format!(", after {}", words(fault))).unwrap_or_default();
             format!("{key}  waits until {}{after}", entry["until"].as_str().unwrap_or_default())
         }
         "cancel_requested" => format!("cancelled by {}", entry["by"].as_str().unwrap_or_default()),
         "compensating" => format!("undoes what was done, because of {}", words(&entry["fault"])),
         "stuck" => format!("{key}  STUCK, needs a person: {}", words(&entry["fault"])),
-        "resolved" => format!("{key}  resolved by {}: {}", entry["by"].as_str().unwrap_or_default(), entry["resolution"]),
+        "resolved" => format!(
+            "{key}  resolved by {}: {}",
+            entry["by"].as_str().unwrap_or_default(),
+            entry["resolution"]
+        ),
         "finished" => format!("{}", entry["status"].as_str().unwrap_or("finished")),
         _ => return None,
     })
