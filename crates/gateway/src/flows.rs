@@ -37,12 +37,15 @@ pub struct FlowDoor {
     pub library: Arc<Library>,
 }
 
+/// A tool and the hash of its contract.
+type Hashed = (Weak<dyn Tool>, Arc<str>);
+
 /// The tools of the catalogue for the steps of flows.
 pub struct FlowTools {
     gateway: Arc<Gateway>,
     declared: ArcSwap<HashMap<String, Declared>>,
     /// The hash of each tool's contract, as long as the tool is the same.
-    hashes: Mutex<HashMap<Arc<str>, (Weak<dyn Tool>, Arc<str>)>>,
+    hashes: Mutex<HashMap<Arc<str>, Hashed>>,
 }
 
 impl FlowTools {

@@ -1,5 +1,4 @@
 //! The life of a call: one linear function that every door enters.
-//!
 //! *authenticate → limit → resolve → authorize → plan → execute → shape → record*
 
 use std::sync::Arc;
@@ -37,8 +36,7 @@ pub struct Request {
     pub resume: Option<Resume>,
     /// The caller's idempotency key.
     pub idempotency_key: Option<Arc<str>>,
-    /// The caller keeps a journal of its own, with the intent before the call and the outcome after it: the record of
-    /// this call need not be durable before its answer.
+    /// The caller journals the call by itself: its record need not be durable before its answer.
     pub journaled: bool,
 }
 
@@ -368,17 +366,16 @@ async fn within_deadline(
 }
 
 fn overdue(subject: &Subject, start: Instant) -> Failure {
-    let (target, read_only) = (subject.target.to_string(), subject.read_only);
-    Error::Deadline { target, within: start.elapsed(), read_only }.into()
+    let target = subject.target.to_string();
+    Error::Deadline { target, within: start.elapsed(), read_only: subject.read_only }.into()
 }
 
 /// The call was made, but its outcome is not on disk: it is not answered as done.
 fn unrecorded(error: Error, read_only: bool) -> Failure {
-    let effect = if read_only { EffectState::None } else { EffectState::Unknown };
-    Failure { effect, ..error.into() }
+    Failure { effect: if read_only { EffectState::None } else { EffectState::Unknown }, ..error.into() }
 }
 
-/// Makes the result fit the caller: passes through until results are shaped.
+/// Makes the result fit the caller: passes through.
 fn shape(outcome: Outcome) -> Outcome {
     outcome
 }

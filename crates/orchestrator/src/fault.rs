@@ -1,5 +1,7 @@
 //! Errors within a run: the problem details of the Open Workflow Specification (RFC 9457 in shape).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_model::{Failure, Fault as Whose};
@@ -32,10 +34,10 @@ pub struct Fault {
     pub detail: Option<String>,
     /// The task, as a JSON Pointer into the definition.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub instance: Option<String>,
+    pub instance: Option<Arc<str>>,
     /// The code of our own error, where it is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub code: Option<String>,
+    pub code: Option<Arc<str>>,
     /// The same request may succeed later.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub transient: bool,
@@ -96,7 +98,7 @@ impl Fault {
     /// At a task.
     #[must_use]
     pub fn at(mut self, pointer: &str) -> Self {
-        self.instance.get_or_insert_with(|| pointer.to_owned());
+        self.instance.get_or_insert_with(|| Arc::from(pointer));
         self
     }
 
@@ -129,7 +131,7 @@ impl From<&Failure> for Fault {
             (_, Whose::Service) => "communication",
         };
         Self {
-            code: Some(failure.code.to_owned()),
+            code: Some(Arc::from(failure.code)),
             transient: failure.retry != trunkline_model::Retry::No,
             ..Self::standard(name, failure.status, failure.title, failure.detail.clone())
         }

@@ -36,12 +36,15 @@ pub trait Toolbox: Send + Sync {
 
 /// The named flows in force, the newest version of each last.
 #[derive(Default)]
-pub struct Library(ArcSwap<IndexMap<(String, String), Vec<Arc<Workflow>>>>);
+pub struct Library(ArcSwap<ByName>);
+
+/// The versions of every flow, by namespace and name.
+type ByName = IndexMap<(String, String), Vec<Arc<Workflow>>>;
 
 impl Library {
     /// Puts other definitions in place of those there are.
     pub fn replace(&self, definitions: impl IntoIterator<Item = Workflow>) {
-        let mut map: IndexMap<(String, String), Vec<Arc<Workflow>>> = IndexMap::new();
+        let mut map = ByName::new();
         for workflow in definitions {
             let document = &workflow.document;
             let name = (document.namespace.to_string(), document.name.to_string());

@@ -343,7 +343,7 @@ pub(crate) async fn unfinished(log: &EventLog) -> trunkline_event_log::Result<Ve
         let sql = "SELECT id FROM flow_instance WHERE status IN ('running', 'waiting', 'compensating', 'stuck') \
                    ORDER BY started";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| id_of(row))?;
+        let rows = statement.query_map([], id_of)?;
         rows.collect()
     })
     .await

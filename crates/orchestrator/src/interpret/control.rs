@@ -280,7 +280,7 @@ pub(super) fn raise(run: &Run, error: &ErrorRef, scope: &Scope, input: &Value) -
         status: error.status,
         title: optional(&error.title)?,
         detail: optional(&error.detail)?,
-        instance: optional(&error.instance)?,
+        instance: optional(&error.instance)?.map(Arc::from),
         code: None,
         transient: false,
     })

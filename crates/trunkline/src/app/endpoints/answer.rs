@@ -53,7 +53,7 @@ pub(super) fn output(
     redirect: bool,
 ) -> Result<Value, Failed> {
     let status = answer.status;
-    if !status.is_success() && !(redirect && status.is_redirection()) {
+    if !(status.is_success() || redirect && status.is_redirection()) {
         return Err(unsuccessful(asked, answer));
     }
     Ok(match output {

@@ -76,7 +76,7 @@ fn line(item: &Value) -> Option<String> {
             entry["by"].as_str().unwrap_or_default(),
             entry["resolution"]
         ),
-        "finished" => format!("{}", entry["status"].as_str().unwrap_or("finished")),
+        "finished" => entry["status"].as_str().unwrap_or("finished").to_owned(),
         _ => return None,
     })
 }
