@@ -40,7 +40,7 @@ pub(crate) struct Journal {
 #[derive(Default)]
 struct State {
     /// What waits for the next append.
-    pending: Vec<Entry>,
+    pending: Vec<(Entry, Timestamp)>,
     /// The effects of the steps that were intended, and whether they honour a key.
     repeatable: HashMap<Key, (Effects, bool)>,
     /// What waits can't be found out again: it has to be written also where the run has nothing more to write.
@@ -61,7 +61,7 @@ struct Replay {
     waiting: HashMap<Key, Timestamp>,
     compensating: bool,
     /// The tasks that were passed.
-    passed: HashSet<Key>,
+    passed: HashMap<Key, Timestamp>,
     /// The steps about which a person was asked who has not answered.
     stuck: HashSet<Key>,
     /// Steps that ended when their branch had gone, as far as the turns before them were taken.
@@ -135,7 +135,7 @@ impl Journal {
                 }
                 Entry::Compensating { .. } => state.replay.compensating = true,
                 Entry::Passed { key } => {
-                    state.replay.passed.insert(key);
+                    state.replay.passed.insert(key, time);
                 }
                 Entry::Stuck { key, .. } => {
                     state.replay.stuck.insert(key);
@@ -179,12 +179,21 @@ impl Journal {
         }
         let known = match &entry {
             Entry::Passed { key } => state.replay.passed.remove(key),
-            Entry::Stuck { key, .. } => state.replay.stuck.remove(key),
-            _ => false,
+            Entry::Stuck { key, .. } if state.replay.stuck.remove(key) => return,
+            _ => None,
         };
-        if !known {
-            state.time = Some((self.sources.now)());
-            state.pending.push(entry);
+        let time = known.unwrap_or_else(|| (self.sources.now)());
+        // The others are not seen again in a replay.
+        if let Entry::Started(_)
+        | Entry::Passed { .. }
+        | Entry::Ended(_)
+        | Entry::Decided { .. }
+        | Entry::Resolved { .. } = &entry
+        {
+            state.time = Some(time);
+        }
+        if known.is_none() {
+            state.pending.push((entry, time));
         }
     }
 
@@ -205,9 +214,8 @@ impl Journal {
             let mut state = self.state.lock();
             let entries = std::mem::take(&mut state.pending);
             state.urgent = false;
-            let now = (self.sources.now)();
-            let event = |entry: Entry| {
-                entry.into_event(self.instance, &self.flow, &self.principal, (self.sources.time_id)(), now)
+            let event = |(entry, time): (Entry, Timestamp)| {
+                entry.into_event(self.instance, &self.flow, &self.principal, (self.sources.time_id)(), time)
             };
             entries.into_iter().map(event).collect::<Vec<_>>()
         };
