@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask test|conformance|bench|fuzz`.
+//! Development tasks: `cargo xtask test|conformance|ctk|crash|bench|fuzz`.
 
 #![expect(clippy::print_stdout, reason = "tasks report on standard output")]
 
@@ -6,6 +6,8 @@ mod bench;
 mod clients;
 mod command;
 mod conformance;
+mod crash;
+mod ctk;
 mod fuzz;
 mod provide;
 mod report;
@@ -34,12 +36,16 @@ enum Task {
         #[arg(value_enum)]
         legs: Vec<conformance::Leg>,
     },
+    /// Run the test kit of the Open Workflow Specification and our own scenarios; prints both as passed/required last.
+    Ctk,
     /// Build for release and measure; prints a table and one JSON line.
     Bench {
         /// What to measure.
         #[command(subcommand)]
         name: bench::Name,
     },
+    /// Kill the gateway over and over with sagas in flight, and read the books in the end.
+    Crash(crash::Config),
     /// Run the fuzz targets, each for a bounded time.
     Fuzz(fuzz::Config),
 }
@@ -48,7 +54,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test => test::run(),
         Task::Conformance { legs } => conformance::run(&legs),
+        Task::Ctk => ctk::run(),
         Task::Bench { name } => bench::run(&name),
+        Task::Crash(config) => crash::run(&config),
         Task::Fuzz(config) => fuzz::run(&config),
     };
     match done {

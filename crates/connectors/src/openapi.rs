@@ -20,6 +20,7 @@ mod inputs;
 mod lower;
 mod media;
 mod names;
+mod operation;
 mod output;
 mod parameters;
 mod preview;
@@ -37,6 +38,7 @@ mod tool;
 pub use config::{Config, Credential};
 pub use document::{Document, location};
 pub use lower::LeftOut;
+pub use operation::{Request, request};
 pub use preview::{Preview, PreviewTool, preview};
 pub use service::{OpenApi, Runner, build};
 

@@ -6,5 +6,6 @@ mod config;
 mod service;
 mod tool;
 
+pub use client::{Finished, Place, Run};
 pub use config::{Config, Format, ProcessTool};
 pub use service::{Processes, build};

@@ -71,6 +71,8 @@ pub struct Gateway {
     pub(crate) tasks: tokio_util::task::TaskTracker,
     runtime: tokio::runtime::Handle,
     pub(crate) closing: CancellationToken,
+    /// What the doors need of flows, once there is an engine.
+    pub(crate) flows: std::sync::OnceLock<crate::flows::FlowDoor>,
     /// Tells this process from earlier ones, in the record.
     pub(crate) process: Uuid,
 }
@@ -95,6 +97,7 @@ impl Gateway {
             tasks,
             runtime,
             closing: CancellationToken::new(),
+            flows: std::sync::OnceLock::new(),
         })
     }
 
@@ -102,6 +105,12 @@ impl Gateway {
     pub fn reconfigure(&self, config: Config, authenticator: Authenticator, authorizer: Authorizer) {
         self.rules.store(Arc::new(Rules { config, authenticator, authorizer }));
         self.hub.everything_changed();
+    }
+
+    /// Gives the doors the engine of flows. Once.
+    pub fn open_flows(&self, door: crate::flows::FlowDoor) {
+        // A second engine would be a defect of the wiring; the first one stays.
+        let _ = self.flows.set(door);
     }
 
     /// What can be called.

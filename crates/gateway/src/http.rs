@@ -1,6 +1,7 @@
 //! The HTTP door: the same tools and the same pipeline for any program that can call HTTP.
 
 mod events;
+mod flows;
 mod health;
 mod idempotency;
 pub(crate) mod problem;
@@ -32,6 +33,9 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(tools::call))
         .routes(routes!(services::list))
         .routes(routes!(events::list))
+        .routes(routes!(flows::list))
+        .routes(routes!(flows::instances, flows::start))
+        .routes(routes!(flows::show, flows::order))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .split_for_parts();

@@ -2,6 +2,7 @@
 //!
 //! - [`pipeline`]: the life of a call, one linear function. Every door enters there.
 //! - [`exchange`]: a call as a door sees it: notes and questions on the way, then the outcome.
+//! - [`flows`]: tools as the steps of flows see them.
 //! - [`mcp`]: the MCP door, over Streamable HTTP and standard input and output, for both protocol eras.
 //! - [`http`]: the HTTP door under `/v1`.
 //! - [`server`]: the listener that both stand behind.
@@ -9,6 +10,7 @@
 mod config;
 mod error;
 pub mod exchange;
+pub mod flows;
 mod gateway;
 pub mod http;
 pub mod mcp;

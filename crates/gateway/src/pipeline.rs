@@ -1,5 +1,4 @@
 //! The life of a call: one linear function that every door enters.
-//!
 //! *authenticate → limit → resolve → authorize → plan → execute → shape → record*
 
 use std::sync::Arc;
@@ -37,6 +36,8 @@ pub struct Request {
     pub resume: Option<Resume>,
     /// The caller's idempotency key.
     pub idempotency_key: Option<Arc<str>>,
+    /// The caller journals the call by itself: its record need not be durable before its answer.
+    pub journaled: bool,
 }
 
 /// What a caller shows to prove who it is.
@@ -158,9 +159,10 @@ impl Gateway {
             target: target.label.clone(),
             door: request.door,
             read_only: target.read_only,
+            journaled: request.journaled,
             keep: rules.config.record,
         };
-        if !subject.read_only {
+        if !subject.read_only && !subject.journaled {
             self.recorder.started(&call, &context, &subject).await?;
         }
         let read_only = subject.read_only;
@@ -364,17 +366,16 @@ async fn within_deadline(
 }
 
 fn overdue(subject: &Subject, start: Instant) -> Failure {
-    let (target, read_only) = (subject.target.to_string(), subject.read_only);
-    Error::Deadline { target, within: start.elapsed(), read_only }.into()
+    let target = subject.target.to_string();
+    Error::Deadline { target, within: start.elapsed(), read_only: subject.read_only }.into()
 }
 
 /// The call was made, but its outcome is not on disk: it is not answered as done.
 fn unrecorded(error: Error, read_only: bool) -> Failure {
-    let effect = if read_only { EffectState::None } else { EffectState::Unknown };
-    Failure { effect, ..error.into() }
+    Failure { effect: if read_only { EffectState::None } else { EffectState::Unknown }, ..error.into() }
 }
 
-/// Makes the result fit the caller: passes through until results are shaped.
+/// Makes the result fit the caller: passes through.
 fn shape(outcome: Outcome) -> Outcome {
     outcome
 }
@@ -460,6 +461,7 @@ pub(crate) mod tests {
             meta: None,
             resume: None,
             idempotency_key: None,
+            journaled: false,
         };
         let context = gateway.context(Arc::new(Principal::local()));
         gateway.call(request, context).await

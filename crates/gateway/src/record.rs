@@ -31,6 +31,8 @@ pub(crate) struct Subject {
     pub(crate) door: &'static str,
     /// It changes nothing.
     pub(crate) read_only: bool,
+    /// Its caller keeps a journal of its own.
+    pub(crate) journaled: bool,
     /// What the record keeps.
     pub(crate) keep: crate::Record,
 }
@@ -67,7 +69,7 @@ impl Recorder {
             Err(_) => Phase::Failed,
         };
         let event = self.event(call, context, subject, phase, outcome_context(outcome, subject, took));
-        let written = if subject.read_only && !subject.keep.durable_reads {
+        let written = if subject.journaled || (subject.read_only && !subject.keep.durable_reads) {
             self.log.record(call.id, event).await
         } else {
             self.log.append(call.id, Expected::Any, vec![event]).await.map(|_| ())
@@ -212,14 +214,14 @@ impl Recorder {
 /// The URI reference of a door, made once.
 fn door_source(door: &str) -> Arc<str> {
     use std::sync::OnceLock;
-    static SOURCES: OnceLock<[(&str, Arc<str>); 4]> = OnceLock::new();
+    static SOURCES: OnceLock<[(&str, Arc<str>); 5]> = OnceLock::new();
     let sources = SOURCES.get_or_init(|| {
-        ["mcp", "stdio", "http", ""].map(|door| {
+        ["mcp", "stdio", "http", "flow", ""].map(|door| {
             let path = if door.is_empty() { "/gateway".to_owned() } else { format!("/doors/{door}") };
             (door, Arc::from(path))
         })
     });
-    sources.iter().find(|(name, _)| *name == door).unwrap_or(&sources[3]).1.clone()
+    sources.iter().find(|(name, _)| *name == door).unwrap_or(&sources[4]).1.clone()
 }
 
 /// What came of the call, as the event's context.

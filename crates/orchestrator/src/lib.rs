@@ -1,1 +1,28 @@
 //! Chains of tools: plans, execution, sagas, choreography.
+//!
+//! A *plan* (flat, what a model writes) compiles to a *workflow* (Open Workflow Specification 1.0.3, what is stored and
+//! shown). Executing a workflow makes an *instance*, whose journal is a stream of the event log.
+
+pub mod check;
+pub mod engine;
+pub mod entry;
+mod error;
+pub mod expression;
+pub mod fault;
+mod interpret;
+mod journal;
+pub mod outside;
+pub mod plan;
+pub mod published;
+mod run;
+mod saga;
+pub mod service;
+pub mod views;
+pub mod workflow;
+
+pub use engine::{Engine, Instance, Parts, Start};
+pub use entry::{Ending, Entry, Finished, InstanceId, Resolution};
+pub use error::Error;
+pub use fault::Fault;
+pub use journal::Sources;
+pub use run::{Bounds, Definitions};

@@ -2,6 +2,8 @@
 //! what a single call needs.
 
 mod children;
+pub mod endpoints;
+mod flows;
 mod reload;
 mod services;
 mod state;
@@ -35,6 +37,7 @@ const GRACE: Duration = Duration::from_secs(10);
 struct App {
     gateway: Arc<Gateway>,
     services: Services,
+    flows: flows::Running,
     /// Calls and the doors.
     calls: TaskTracker,
     doors: CancellationToken,
@@ -134,27 +137,35 @@ impl App {
             authenticator: authenticator(config)?,
             authorizer: Authorizer::new(&config.policy),
             sealer: state::sealer(folder)?,
-            sources,
+            sources: sources.clone(),
             tasks: calls.clone(),
             runtime: tokio::runtime::Handle::current(),
         });
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
-        let mut services = Services::new(gateway.clone(), tasks.clone(), shutdown.clone())?;
+        let flows = flows::Running::build(&gateway, &log, &sources, &calls, &loaded.base).await?;
+        let prepared_flows = flows::prepare(&config.flows)?;
+        let mut services =
+            Services::new(gateway.clone(), flows.service.clone(), tasks.clone(), shutdown.clone())?;
         let prepared = services.prepare(config, &loaded.base).await?;
         services.put_in_place(prepared);
+        flows.configure(&config.flows, prepared_flows);
+        let resumed = flows.engine.resume_all().await?;
+        if resumed > 0 {
+            tracing::info!(instances = resumed, "flows go on where an earlier process ended");
+        }
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
         tasks.spawn(async move {
             while ended.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
                 sweeper.sweep();
             }
         });
-        Ok(Self { gateway, services, calls, doors, tasks, shutdown, writer, log })
+        Ok(Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log })
     }
 
     /// Stops: no new requests, running calls have a while, then their services end, and the record is written to its
     /// end.
     async fn stop(self) -> anyhow::Result<()> {
-        let Self { gateway, services, calls, doors, tasks, shutdown, writer, log } = self;
+        let Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log } = self;
         gateway.close();
         doors.cancel();
         calls.close();
@@ -166,7 +177,7 @@ impl App {
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "some services did not end in time");
         }
-        drop((services, gateway));
+        drop((services, flows, gateway));
         log.close();
         tokio::task::spawn_blocking(move || writer.join())
             .await?

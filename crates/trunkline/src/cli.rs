@@ -6,6 +6,7 @@ mod completions;
 mod config_command;
 mod doctor;
 mod events;
+mod flow;
 mod import;
 mod init;
 mod output;
@@ -48,6 +49,8 @@ enum Command {
     Call(call::Call),
     /// Show what has happened.
     Events(events::Events),
+    /// Check, run, show and steer flows.
+    Flow(flow::Flow),
     /// List the services of the running gateway.
     Services(services::Services),
     /// Check, show or convert the configuration.
@@ -87,6 +90,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Tools(tools) => tools.run(),
         Command::Call(call) => call.run(),
         Command::Events(events) => events.run(),
+        Command::Flow(flow) => flow.run(),
         Command::Services(services) => services.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),

@@ -1,6 +1,7 @@
 //! The configuration: one typed model, read from YAML, TOML, JSON or XML, in layers: defaults, file, environment, flags.
 
 mod finding;
+mod flows;
 mod format;
 mod interpolate;
 mod load;
@@ -15,6 +16,7 @@ mod validate;
 mod watch;
 
 pub use finding::{Finding, Level};
+pub use flows::{FlowTool, FlowUndo, Flows};
 pub use format::Format;
 pub use load::{Flags, Loaded, convert, find, load, load_or_default, load_text};
 pub use model::{Child, Config, Events, Listen, Log, LogFormat, Service};

@@ -102,6 +102,22 @@ impl Template {
         self.method.is_safe() || self.method == "QUERY"
     }
 
+    /// What a parameter or the body is called among the arguments, by the name that the document has for it.
+    pub(super) fn argument_of(&self, name: &str) -> Option<&str> {
+        let known = |p: &&Parameter| p.argument == name;
+        let parameter = self.parameters.iter().find(known);
+        match parameter.or_else(|| self.parameters.iter().find(|parameter| parameter.name == name)) {
+            Some(parameter) => Some(&parameter.argument),
+            None => (name == BODY && self.body.is_some()).then_some(BODY),
+        }
+    }
+
+    /// What the arguments are called.
+    pub(super) fn argument_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.parameters.iter().map(|parameter| &*parameter.argument);
+        names.chain(self.body.is_some().then_some(BODY))
+    }
+
     /// Puts arguments into their places.
     ///
     /// # Errors

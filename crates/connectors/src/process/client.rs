@@ -24,33 +24,43 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How much of the end of standard error is kept, in bytes.
 const STDERR_TAIL: usize = 8 << 10;
 
-/// Where and with what environment a service's commands run.
+/// Where and with what environment commands run.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) cwd: PathBuf,
-    pub(super) env: Vec<(String, trunkline_model::Secret)>,
-    pub(super) inherit_env: Vec<String>,
+pub struct Place {
+    /// The working directory.
+    pub cwd: PathBuf,
+    /// Variables, beside the few that every command gets.
+    pub env: Vec<(String, trunkline_model::Secret)>,
+    /// Variables of this process that are passed on.
+    pub inherit_env: Vec<String>,
 }
 
 /// A command to run.
 #[derive(Debug)]
-pub(super) struct Run<'a> {
-    pub(super) program: &'a str,
-    pub(super) arguments: Vec<String>,
-    pub(super) stdin: Option<Bytes>,
-    pub(super) max_output: usize,
-    pub(super) deadline: Instant,
+pub struct Run<'a> {
+    /// The program: a path, or a name that is looked for in `PATH`.
+    pub program: &'a str,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// What it is given on standard input.
+    pub stdin: Option<Bytes>,
+    /// How much of standard output is kept, in bytes.
+    pub max_output: usize,
+    /// When it is killed.
+    pub deadline: Instant,
 }
 
 /// How a command came to its end, and what it wrote.
 #[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: Vec<u8>,
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The beginning of standard output.
+    pub stdout: Vec<u8>,
     /// How many bytes of standard output were cut off.
-    pub(super) cut: u64,
+    pub cut: u64,
     /// The end of standard error.
-    pub(super) stderr: String,
+    pub stderr: String,
 }
 
 /// A running command. Dropping it kills its group.
@@ -103,7 +113,7 @@ impl Place {
     ///
     /// # Errors
     /// It can't be started, talked to, or does not end before the deadline.
-    pub(super) async fn run(&self, run: Run<'_>) -> Result<Finished, Error> {
+    pub async fn run(&self, run: Run<'_>) -> Result<Finished, Error> {
         let started = Instant::now();
         let mut group = self.spawn(&run)?;
         let stdout = Mutex::new(Capture::head(run.max_output));

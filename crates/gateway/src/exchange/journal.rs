@@ -112,6 +112,7 @@ impl Origin {
             meta: self.meta.clone(),
             resume: self.responses.clone().map(|responses| Resume { responses, state: self.state.clone() }),
             idempotency_key: None,
+            journaled: false,
         }
     }
 }

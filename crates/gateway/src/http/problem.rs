@@ -18,6 +18,12 @@ impl From<Error> for Problem {
     }
 }
 
+impl From<trunkline_orchestrator::Error> for Problem {
+    fn from(error: trunkline_orchestrator::Error) -> Self {
+        Self(error.into())
+    }
+}
+
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         Self(failure)

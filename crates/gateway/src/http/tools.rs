@@ -203,6 +203,7 @@ async fn run(
         meta: None,
         resume: None,
         idempotency_key: key.map(Arc::from),
+        journaled: false,
     };
     let mut context = gateway.context(principal);
     context.trace = trace_of(headers);

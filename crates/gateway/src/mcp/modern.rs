@@ -226,6 +226,7 @@ pub(super) fn request(
         meta: None,
         resume: None,
         idempotency_key: None,
+        journaled: false,
     })
 }
 

@@ -26,9 +26,14 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
         Ok(services) => services,
         Err(error) => return stays(&error),
     };
+    let flows = match super::flows::prepare(&config.flows) {
+        Ok(flows) => flows,
+        Err(error) => return stays(&error),
+    };
     // The rules first: nothing new may be called under the old ones.
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
     app.services.put_in_place(services);
+    app.flows.configure(&config.flows, flows);
     for (what, changed) in [
         ("listen", config.listen != in_force.listen),
         ("data_dir", config.data_dir != in_force.data_dir),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_connectors::http_client::HttpClient;
 use trunkline_connectors::{mcp, openapi, process};
-use trunkline_discovery::Registered;
+use trunkline_discovery::{Names, Registered};
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
 
@@ -25,6 +25,8 @@ const DRAIN_STEP: Duration = Duration::from_millis(100);
 /// The services that run.
 pub(super) struct Services {
     gateway: Arc<Gateway>,
+    /// Flows are a service, too.
+    flows: Arc<dyn Service>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     http: HttpClient,
@@ -49,10 +51,11 @@ type Built = (Arc<dyn Service>, BoxFuture<'static, ()>);
 impl Services {
     pub(super) fn new(
         gateway: Arc<Gateway>,
+        flows: Arc<dyn Service>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        Ok(Self { gateway, tasks, shutdown, http: HttpClient::new()?, running: IndexMap::new() })
+        Ok(Self { gateway, flows, tasks, shutdown, http: HttpClient::new()?, running: IndexMap::new() })
     }
 
     /// Builds what the configuration says. Nothing changes yet.
@@ -89,7 +92,9 @@ impl Services {
             let names = running.config.names;
             (ServiceId::new(name), Registered { service: running.service.clone(), names })
         });
-        self.gateway.set_services(registered.collect());
+        let flows = Registered { service: self.flows.clone(), names: Names::Plain };
+        let flows = (self.flows.id().clone(), flows);
+        self.gateway.set_services(registered.chain(std::iter::once(flows)).collect());
         for runner in runners {
             self.tasks.spawn(runner);
         }

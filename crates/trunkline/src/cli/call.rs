@@ -74,13 +74,13 @@ impl Call {
     }
 }
 
-fn usage(reason: String) -> Stop {
+pub(super) fn usage(reason: String) -> Stop {
     let fix = "Write '{\"name\": \"value\"}', @file, -, or --arg name=value.".to_owned();
     Error::Usage { reason, fix }.into()
 }
 
 /// The text of the arguments.
-fn read(text: &str) -> Result<String, Stop> {
+pub(super) fn read(text: &str) -> Result<String, Stop> {
     let mut read = String::new();
     let source: Box<dyn Read> = match text.strip_prefix('@') {
         Some(file) => Box::new(

@@ -39,6 +39,8 @@ pub struct Config {
     pub service_timeout_ms: Option<u64>,
     /// What is behind the gateway, by name.
     pub services: IndexMap<String, Service>,
+    /// Chains of tools.
+    pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
     pub children: IndexMap<String, Child>,
 }
@@ -56,6 +58,7 @@ impl Default for Config {
             events: Events::default(),
             service_timeout_ms: None,
             services: IndexMap::new(),
+            flows: super::Flows::default(),
             children: IndexMap::new(),
         }
     }

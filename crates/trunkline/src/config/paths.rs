@@ -28,6 +28,9 @@ pub(super) fn resolve(config: &mut Config, base: &Path) {
             }
         }
     }
+    for path in &mut config.flows.definitions {
+        *path = base.join(&*path);
+    }
     for child in config.children.values_mut() {
         working_directory(&mut child.cwd, base);
         program(&mut child.command, base);

@@ -4,8 +4,10 @@
 mod bad_input;
 mod cli;
 mod config;
+mod ctk;
 mod docs;
 mod doors;
+mod endpoints;
 mod failures;
 mod questions;
 mod reload;

@@ -1,0 +1,365 @@
+//! The engine: starts instances, brings them back after a crash, and passes on what people say to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::Poll;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use trunkline_event_log::EventLog;
+use trunkline_model::{BoxFuture, Json, Principal};
+
+use crate::entry::{Ending, Entry, Finished, InstanceId, Key, Resolution, Started};
+use crate::fault::Fault;
+use crate::journal::{Journal, Sources};
+use crate::outside::{Endpoints, Tools};
+use crate::run::{Attempts, Base, Bounds, Definitions, Run};
+use crate::saga::Saga;
+use crate::workflow::Workflow;
+use crate::{Error, interpret, views};
+
+/// How many events are read of a stream at once.
+const PAGE: usize = 1000;
+
+/// What an engine is built from.
+pub struct Parts {
+    /// The record.
+    pub log: EventLog,
+    /// What steps call.
+    pub tools: Arc<dyn Tools>,
+    /// What steps call that name their endpoint themselves.
+    pub endpoints: Arc<dyn Endpoints>,
+    /// Workflows that others may run.
+    pub definitions: Arc<dyn Definitions>,
+    /// Where time and identities come from.
+    pub sources: Sources,
+    /// Limits of every run.
+    pub bounds: Bounds,
+    /// Runs the instances.
+    pub tasks: TaskTracker,
+    /// Where they run that nobody waits for.
+    pub runtime: tokio::runtime::Handle,
+    /// Cancelled when the process ends. Instances stop where they are; the next process goes on.
+    pub closing: CancellationToken,
+}
+
+/// The engine. Cloning is cheap.
+#[derive(Clone)]
+pub struct Engine(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    running: Mutex<HashMap<InstanceId, Running>>,
+}
+
+/// An instance that runs in this process.
+struct Running {
+    run: Arc<Run>,
+    finished: watch::Receiver<Option<Finished>>,
+}
+
+/// What to start.
+pub struct Start {
+    /// The definition, which the instance keeps.
+    pub workflow: Arc<Workflow>,
+    /// The input.
+    pub input: Json,
+    /// For whom.
+    pub principal: Arc<Principal>,
+}
+
+/// An instance that was started.
+pub struct Instance {
+    /// Its identity.
+    pub id: InstanceId,
+    run: Arc<Run>,
+    finished: watch::Receiver<Option<Finished>>,
+}
+
+impl Instance {
+    /// Returns when the start is durable: from then on the instance survives a crash.
+    ///
+    /// # Errors
+    /// Where the event log takes nothing.
+    pub async fn durable(&self) -> Result<(), Error> {
+        self.run.journal.flush().await.map_err(Error::Log)
+    }
+
+    /// Waits until a step waits for a person. Gives the keys of all that do.
+    pub async fn stuck(&self) -> Vec<Key> {
+        loop {
+            let told = self.run.stuck.notified();
+            let mut told = std::pin::pin!(told);
+            // Before the look, so that nothing is missed between the two.
+            told.as_mut().enable();
+            let keys: Vec<Key> = self.run.interventions.lock().keys().cloned().collect();
+            if !keys.is_empty() {
+                return keys;
+            }
+            told.await;
+        }
+    }
+
+    /// Waits for the end; `None` where the process ends first, and another one will go on.
+    pub async fn finished(&self) -> Option<Finished> {
+        self.finished.clone().wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone())
+    }
+}
+
+impl Engine {
+    /// Puts the parts together. Nothing runs yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared { parts, running: Mutex::default() }))
+    }
+
+    /// Starts an instance. It goes on whether or not anyone waits for it.
+    #[must_use]
+    pub fn start(&self, start: Start) -> Instance {
+        let Start { workflow, input, principal } = start;
+        let id = InstanceId((self.0.parts.sources.time_id)());
+        let started = Started {
+            flow: workflow.full_name(),
+            version: workflow.document.version.clone(),
+            hash: workflow.hash().clone(),
+            definition: Json::from_value(workflow.source()),
+            input: input.clone(),
+            parent: None,
+        };
+        let run = self.prepare(id, workflow, input.to_value(), principal);
+        run.journal.note(Entry::Started(Box::new(started)));
+        self.go(run)
+    }
+
+    fn prepare(
+        &self,
+        id: InstanceId,
+        workflow: Arc<Workflow>,
+        input: Value,
+        principal: Arc<Principal>,
+    ) -> Arc<Run> {
+        let parts = &self.0.parts;
+        let (log, sources) = (parts.log.clone(), parts.sources.clone());
+        let base = Base {
+            journal: Journal::new(id, workflow.full_name(), principal, log, sources),
+            tools: parts.tools.clone(),
+            endpoints: parts.endpoints.clone(),
+            definitions: parts.definitions.clone(),
+            bounds: parts.bounds,
+            cancel: CancellationToken::new(),
+            orphans: TaskTracker::new(),
+            saga: Saga::default(),
+            attempts: Attempts::default(),
+            permits: Semaphore::new(parts.bounds.concurrency),
+            interventions: Mutex::default(),
+            stuck: tokio::sync::Notify::new(),
+            passed: AtomicU64::new(0),
+        };
+        Run::new(base, workflow, input)
+    }
+
+    /// Runs an instance to its end, here or on the runtime of the engine.
+    fn go(&self, run: Arc<Run>) -> Instance {
+        let (sender, finished) = watch::channel(None);
+        let id = run.journal.instance;
+        let running = Running { run: run.clone(), finished: finished.clone() };
+        self.0.running.lock().insert(id, running);
+        let (engine, closing, work) = (self.clone(), self.0.parts.closing.clone(), run.clone());
+        let driven = async move {
+            let ended = closing.run_until_cancelled(drive(work)).await.flatten();
+            engine.0.running.lock().remove(&id);
+            if ended.is_some() {
+                let _ = sender.send(ended);
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(here) => self.0.parts.tasks.spawn_on(driven, &here),
+            Err(_) => self.0.parts.tasks.spawn_on(driven, &self.0.parts.runtime),
+        };
+        Instance { id, run, finished }
+    }
+
+    /// Brings back every instance that an earlier process left. Gives how many.
+    ///
+    /// # Errors
+    /// Where the log can't be read.
+    pub async fn resume_all(&self) -> Result<usize, Error> {
+        let head = self.0.parts.log.head();
+        self.0.parts.log.projected(views::NAME, head).await?;
+        let unfinished = views::unfinished(&self.0.parts.log).await?;
+        let mut resumed = 0;
+        for id in unfinished {
+            if self.0.running.lock().contains_key(&id) {
+                continue;
+            }
+            match self.resume(id).await {
+                Ok(_) => resumed += 1,
+                Err(error) => tracing::error!(instance = %id, %error, "an instance can't be brought back"),
+            }
+        }
+        Ok(resumed)
+    }
+
+    /// Brings back one instance.
+    async fn resume(&self, id: InstanceId) -> Result<Instance, Error> {
+        let entries = self.journal_of(id).await?;
+        let Some((started, principal)) = entries.iter().find_map(|(entry, _, principal)| match entry {
+            Entry::Started(started) => Some((started.clone(), principal.clone())),
+            _ => None,
+        }) else {
+            return Err(Error::UnknownInstance(id));
+        };
+        let workflow = Workflow::from_source(Arc::new(started.definition.to_value()))?;
+        let run = self.prepare(id, Arc::new(workflow), started.input.to_value(), principal);
+        let cancelled = entries.iter().any(|(entry, ..)| matches!(entry, Entry::CancelRequested { .. }));
+        if cancelled {
+            run.cancel.cancel();
+        }
+        run.journal.load(entries.into_iter().map(|(entry, time, _)| (entry, time)));
+        Ok(self.go(run))
+    }
+
+    /// The journal of an instance, as far as it is durable.
+    ///
+    /// # Errors
+    /// Where the log can't be read.
+    pub async fn journal_of(&self, id: InstanceId) -> Result<Vec<(Entry, Timestamp, Arc<Principal>)>, Error> {
+        let (mut entries, mut next) = (Vec::new(), 1);
+        loop {
+            let page = self.0.parts.log.read_stream(id.0, next, PAGE).await?;
+            let Some(last) = page.events.last() else { return Ok(entries) };
+            next = last.version + 1;
+            for recorded in &page.events {
+                match Entry::of_event(recorded) {
+                    Ok(Some(entry)) => {
+                        entries.push((entry, recorded.event.time, recorded.event.principal.clone()));
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Err(Error::Journal { instance: id, error }),
+                }
+            }
+        }
+    }
+
+    /// Asks an instance to end. It undoes what it has done.
+    ///
+    /// # Errors
+    /// Where it does not run.
+    pub async fn cancel(&self, id: InstanceId, by: &str, reason: Option<&str>) -> Result<(), Error> {
+        let run = self.run(id)?;
+        let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
+        run.journal.note(Entry::CancelRequested { by, reason });
+        run.journal.flush().await?;
+        run.cancel.cancel();
+        Ok(())
+    }
+
+    /// Says what to do with a step that is stuck.
+    ///
+    /// # Errors
+    /// Where the instance does not run or no such step is stuck.
+    pub fn resolve(&self, id: InstanceId, key: &str, resolution: Resolution, by: &str) -> Result<(), Error> {
+        let waiting = self.run(id)?.interventions.lock().remove(key);
+        let sender = waiting.ok_or_else(|| Error::NotStuck { instance: id, key: key.to_owned() })?;
+        sender
+            .send((resolution, by.to_owned()))
+            .map_err(|_| Error::NotStuck { instance: id, key: key.to_owned() })
+    }
+
+    /// Waits for the end of an instance that runs here.
+    #[must_use]
+    pub fn attach(&self, id: InstanceId) -> Option<Instance> {
+        let running = self.0.running.lock();
+        let Running { run, finished } = running.get(&id)?;
+        Some(Instance { id, run: run.clone(), finished: finished.clone() })
+    }
+
+    /// The record, for what reads the views.
+    #[must_use]
+    pub fn log(&self) -> &EventLog {
+        &self.0.parts.log
+    }
+
+    fn run(&self, id: InstanceId) -> Result<Arc<Run>, Error> {
+        self.0.running.lock().get(&id).map(|running| running.run.clone()).ok_or(Error::UnknownInstance(id))
+    }
+}
+
+/// Runs an instance to its end; `None` where the log takes nothing any more.
+async fn drive(run: Arc<Run>) -> Option<Finished> {
+    let finished = watched(&run, to_end(run.clone())).await;
+    let finished = match finished {
+        Ok(finished) => finished,
+        Err(fault) => {
+            tracing::error!(instance = %run.journal.instance, %fault, "an instance stops where it is");
+            return None;
+        }
+    };
+    run.journal.note(Entry::Finished(finished.clone()));
+    match run.journal.flush().await {
+        Ok(()) => Some(finished),
+        Err(error) => {
+            tracing::error!(instance = %run.journal.instance, %error, "the end of an instance is not in the log");
+            None
+        }
+    }
+}
+
+/// Polls a run, and writes what must not wait until the run has more to write. A replay that waits for what never comes has lost its way: the definition or this program is another
+/// than it was. It stops there, and says so.
+async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>) -> Result<Finished, Fault> {
+    let mut work = std::pin::pin!(work);
+    let mut writing: Option<BoxFuture<'_, Result<(), Fault>>> = None;
+    std::future::poll_fn(|context| {
+        let taken = run.journal.taken();
+        match work.as_mut().poll(context) {
+            Poll::Pending if !run.journal.is_live() && run.journal.taken() == taken => {
+                return Poll::Ready(Err(Fault::runtime(
+                    "the journal can't be followed: it is that of another run",
+                )));
+            }
+            Poll::Pending => {}
+            ready => return ready,
+        }
+        loop {
+            if writing.is_none() && run.journal.is_urgent() {
+                writing = Some(Box::pin(run.flush()));
+            }
+            let Some(flush) = &mut writing else { return Poll::Pending };
+            match flush.as_mut().poll(context) {
+                Poll::Ready(Ok(())) => writing = None,
+                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// Interprets the workflow, and undoes what it did where it fails.
+async fn to_end(run: Arc<Run>) -> Result<Finished, Fault> {
+    let outcome = interpret::workflow(&run).await;
+    // Nothing is undone while a step is still under way.
+    run.orphans.close();
+    run.orphans.wait().await;
+    let fault = match outcome {
+        Ok(output) => {
+            let output = Some(Json::from_value(&output));
+            return Ok(Finished { status: Ending::Completed, output, fault: None });
+        }
+        Err(fault) => fault,
+    };
+    let cancelled = run.cancel.is_cancelled();
+    let undone = !run.saga.is_past_pivot() && run.compensate(&fault).await?;
+    let status = match (undone, cancelled) {
+        (true, _) => Ending::Undone,
+        (false, true) => Ending::Cancelled,
+        (false, false) => Ending::Faulted,
+    };
+    Ok(Finished { status, output: None, fault: Some(fault) })
+}

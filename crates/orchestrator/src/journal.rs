@@ -1,0 +1,356 @@
+//! The journal of one instance: what is written as it goes on, and what is read again after a crash.
+//!
+//! A run is brought back by running it again: whatever was decided by the world (what a step came to, that a wait is
+//! over, which branch won) is taken from the journal, in the order in which it was written, so that the run takes the
+//! same turns. Only when all of that has been taken may it do anything new.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use trunkline_event_log::{EventLog, Expected};
+use trunkline_model::{Effects, Principal};
+use uuid::Uuid;
+
+use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
+use crate::published::Published;
+
+/// Where time and identities come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// The time of day.
+    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// A new UUIDv7.
+    pub time_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
+}
+
+/// The journal of one instance.
+pub(crate) struct Journal {
+    pub(crate) instance: InstanceId,
+    pub(crate) flow: Arc<str>,
+    pub(crate) principal: Arc<Principal>,
+    log: EventLog,
+    sources: Sources,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What waits for the next append.
+    pending: Vec<(Entry, Timestamp)>,
+    /// The effects of the steps that were intended, and whether they honour a key.
+    repeatable: HashMap<Key, (Effects, bool)>,
+    /// What waits can't be found out again: it has to be written also where the run has nothing more to write.
+    urgent: bool,
+    replay: Replay,
+    /// The time of the last entry that the run has seen: the only clock that expressions may see.
+    time: Option<Timestamp>,
+}
+
+/// What an earlier process has written and this one has not taken yet.
+#[derive(Default)]
+struct Replay {
+    /// The decisions in their order.
+    order: VecDeque<Turn>,
+    /// The last intent of every step.
+    intended: HashMap<Key, Intended>,
+    /// Until when something waits.
+    waiting: HashMap<Key, Timestamp>,
+    compensating: bool,
+    /// The tasks that were passed.
+    passed: HashMap<Key, Timestamp>,
+    /// The steps about which a person was asked who has not answered.
+    stuck: HashSet<Key>,
+    /// Steps that ended when their branch had gone, as far as the turns before them were taken.
+    orphans: Vec<Ended>,
+    wakers: Vec<Waker>,
+    /// Counts the turns that were taken.
+    taken: u64,
+}
+
+/// A decision that the run takes again.
+#[derive(Clone, Debug)]
+enum Turn {
+    Ended(Ended, Timestamp),
+    Decided(Key, Value, Timestamp),
+    Resolved(Key, Resolution, Timestamp),
+}
+
+impl Turn {
+    fn is_of(&self, kind: Kind, key: &str) -> bool {
+        match self {
+            Self::Ended(ended, _) => kind == Kind::Step && !ended.orphan && *ended.key == *key,
+            Self::Decided(of, ..) => kind == Kind::Decision && **of == *key,
+            Self::Resolved(of, ..) => kind == Kind::Resolution && **of == *key,
+        }
+    }
+}
+
+impl Replay {
+    /// Takes the turns that no branch waits for any more.
+    fn pass_orphans(&mut self) {
+        while let Some(Turn::Ended(ended, _)) = self.order.front()
+            && ended.orphan
+            && let Some(Turn::Ended(ended, _)) = self.order.pop_front()
+        {
+            self.orphans.push(ended);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Step,
+    Decision,
+    Resolution,
+}
+
+impl Journal {
+    /// A journal without entries.
+    pub(crate) fn new(
+        instance: InstanceId,
+        flow: Arc<str>,
+        principal: Arc<Principal>,
+        log: EventLog,
+        sources: Sources,
+    ) -> Self {
+        Self { instance, flow, principal, log, sources, state: Mutex::default() }
+    }
+
+    /// Gives what an earlier process wrote, in its order.
+    pub(crate) fn load(&self, entries: impl IntoIterator<Item = (Entry, Timestamp)>) {
+        let mut state = self.state.lock();
+        for (entry, time) in entries {
+            match entry {
+                Entry::Intended(intended) => {
+                    let known = (intended.effects, intended.keyed);
+                    state.repeatable.insert(intended.key.clone(), known);
+                    state.replay.intended.insert(intended.key.clone(), *intended);
+                }
+                Entry::Waiting { key, until, .. } => {
+                    state.replay.waiting.insert(key, until);
+                }
+                Entry::Compensating { .. } => state.replay.compensating = true,
+                Entry::Passed { key } => {
+                    state.replay.passed.insert(key, time);
+                }
+                Entry::Stuck { key, .. } => {
+                    state.replay.stuck.insert(key);
+                }
+                Entry::Ended(ended) => state.replay.order.push_back(Turn::Ended(ended, time)),
+                Entry::Decided { key, value } => {
+                    state.replay.order.push_back(Turn::Decided(key, value, time))
+                }
+                Entry::Resolved { key, resolution, .. } => {
+                    state.replay.stuck.remove(&key);
+                    state.replay.order.push_back(Turn::Resolved(key, resolution, time));
+                }
+                Entry::Started(_) => state.time = Some(time),
+                _ => {}
+            }
+        }
+        state.replay.pass_orphans();
+    }
+
+    /// The time of the last entry that the run has seen.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.state.lock().time.unwrap_or_else(|| (self.sources.now)())
+    }
+
+    /// The time of day, which only what goes to the journal may see.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.sources.now)()
+    }
+
+    /// A new identity.
+    pub(crate) fn new_id(&self) -> Uuid {
+        (self.sources.time_id)()
+    }
+
+    /// Puts an entry behind the others; it becomes durable with the next [`flush`](Self::flush). One that an earlier
+    /// process wrote is not written again.
+    pub(crate) fn note(&self, entry: Entry) {
+        let mut state = self.state.lock();
+        if let Entry::Intended(intended) = &entry {
+            state.repeatable.insert(intended.key.clone(), (intended.effects, intended.keyed));
+        }
+        let known = match &entry {
+            Entry::Passed { key } => state.replay.passed.remove(key),
+            Entry::Stuck { key, .. } if state.replay.stuck.remove(key) => return,
+            _ => None,
+        };
+        let time = known.unwrap_or_else(|| (self.sources.now)());
+        // The others are not seen again in a replay.
+        if let Entry::Started(_)
+        | Entry::Passed { .. }
+        | Entry::Ended(_)
+        | Entry::Decided { .. }
+        | Entry::Resolved { .. } = &entry
+        {
+            state.time = Some(time);
+        }
+        if known.is_none() {
+            state.pending.push((entry, time));
+        }
+    }
+
+    /// Puts an entry behind the others that is to become durable soon, though nothing waits for that.
+    pub(crate) fn note_soon(&self, entry: Entry) {
+        self.note(entry);
+        self.state.lock().urgent = true;
+    }
+
+    /// Whether something waits that is to become durable soon.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.state.lock().urgent
+    }
+
+    /// Writes what was noted. When it returns, all of it is durable.
+    pub(crate) async fn flush(&self) -> trunkline_event_log::Result<()> {
+        let events = {
+            let mut state = self.state.lock();
+            let entries = std::mem::take(&mut state.pending);
+            state.urgent = false;
+            let event = |(entry, time): (Entry, Timestamp)| {
+                entry.into_event(self.instance, &self.flow, &self.principal, (self.sources.time_id)(), time)
+            };
+            entries.into_iter().map(event).collect::<Vec<_>>()
+        };
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.log.append(self.instance.0, Expected::Any, events).await.map(|_| ())
+    }
+
+    /// Whether all that an earlier process wrote has been taken.
+    pub(crate) fn is_live(&self) -> bool {
+        self.state.lock().replay.order.is_empty()
+    }
+
+    /// How many decisions were taken again. A replay whose run waits without taking any has lost its way.
+    pub(crate) fn taken(&self) -> u64 {
+        self.state.lock().replay.taken
+    }
+
+    /// Waits until all that an earlier process wrote has been taken.
+    pub(crate) async fn live(&self) {
+        std::future::poll_fn(|context| {
+            let mut state = self.state.lock();
+            if state.replay.order.is_empty() {
+                return Poll::Ready(());
+            }
+            state.replay.wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// What an attempt at a step came to before, in its turn; `None` where it was not seen to end.
+    pub(crate) async fn ended(&self, key: &str) -> Option<Ended> {
+        match self.turn(Kind::Step, key).await? {
+            Turn::Ended(ended, _) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// What was decided before, in its turn.
+    pub(crate) async fn decided(&self, key: &str) -> Option<Value> {
+        match self.turn(Kind::Decision, key).await? {
+            Turn::Decided(_, value, _) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// What a person said before, in its turn.
+    pub(crate) async fn resolved(&self, key: &str) -> Option<Resolution> {
+        match self.turn(Kind::Resolution, key).await? {
+            Turn::Resolved(_, resolution, _) => Some(resolution),
+            _ => None,
+        }
+    }
+
+    /// What the last intent of a step says of repeating it.
+    pub(crate) fn last_intent(&self, key: &str) -> Option<(Effects, bool)> {
+        self.state.lock().repeatable.get(key).copied()
+    }
+
+    /// The last intent of a step that an earlier process wrote.
+    pub(crate) fn known_intent(&self, key: &str) -> Option<Intended> {
+        self.state.lock().replay.intended.get(key).cloned()
+    }
+
+    /// The intent of an attempt that an earlier process made and did not see to its end.
+    pub(crate) fn take_intent(&self, key: &str, attempt: u32) -> Option<Intended> {
+        let mut state = self.state.lock();
+        let known = state.replay.intended.get(key).is_some_and(|intended| intended.attempt == attempt);
+        if known { state.replay.intended.remove(key) } else { None }
+    }
+
+    /// The steps that an earlier process saw end when their branch had gone.
+    pub(crate) fn take_orphans(&self) -> Vec<(Intended, StepOutcome)> {
+        let mut state = self.state.lock();
+        let ended = std::mem::take(&mut state.replay.orphans);
+        let known = |ended: Ended| {
+            let intended = state.replay.intended.get(&ended.key).cloned()?;
+            Some((intended, ended.outcome))
+        };
+        ended.into_iter().filter_map(known).collect()
+    }
+
+    /// The record.
+    pub(crate) fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    /// The newest durable position.
+    pub(crate) fn head(&self) -> u64 {
+        self.log.head()
+    }
+
+    /// Follows published events.
+    pub(crate) fn events_from(&self, position: u64) -> Published {
+        Published(self.log.subscribe(position))
+    }
+
+    /// Until when something was to wait, where an earlier process wrote that.
+    pub(crate) fn waiting(&self, key: &str) -> Option<Timestamp> {
+        self.state.lock().replay.waiting.remove(key)
+    }
+
+    /// Whether an earlier process had begun to undo.
+    pub(crate) fn was_compensating(&self) -> bool {
+        self.state.lock().replay.compensating
+    }
+
+    /// Waits for the turn of a decision; `None` where the journal does not have it.
+    async fn turn(&self, kind: Kind, key: &str) -> Option<Turn> {
+        std::future::poll_fn(|context| {
+            let mut state = self.state.lock();
+            let replay = &mut state.replay;
+            match replay.order.front() {
+                Some(first) if first.is_of(kind, key) => {
+                    let turn = replay.order.pop_front();
+                    replay.pass_orphans();
+                    replay.taken += 1;
+                    replay.wakers.drain(..).for_each(Waker::wake);
+                    if let Some(
+                        Turn::Ended(_, time) | Turn::Decided(_, _, time) | Turn::Resolved(_, _, time),
+                    ) = &turn
+                    {
+                        state.time = Some(*time);
+                    }
+                    Poll::Ready(turn)
+                }
+                Some(_) if replay.order.iter().any(|turn| turn.is_of(kind, key)) => {
+                    replay.wakers.push(context.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(None),
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,232 @@
+//! One running instance: its steps, its pauses, and its way to the journal.
+
+mod step;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::entry::{Entry, Key, Resolution};
+use crate::expression::Limits;
+use crate::fault::Fault;
+use crate::journal::Journal;
+use crate::outside::{Endpoints, Tools};
+use crate::saga::Saga;
+use crate::workflow::Workflow;
+
+pub(crate) use step::{Attempts, Step, Target};
+
+/// Limits of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Steps that are done at the same time.
+    pub concurrency: usize,
+    /// Tasks that a run may pass in all.
+    pub tasks: u64,
+    /// What one expression may use.
+    pub expression: Limits,
+    /// How long a step may take that has no timeout of its own.
+    pub step: Duration,
+    /// How often a step that may be repeated is tried again after a failure that may pass, before the flow sees it.
+    pub retries: u32,
+    /// How often an undo, or a step after the pivot, is tried before a person is asked.
+    pub attempts: u32,
+    /// The pause before the second attempt; it doubles with every further one.
+    pub backoff: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            concurrency: 32,
+            tasks: 1_000_000,
+            expression: Limits::default(),
+            step: Duration::from_secs(60),
+            retries: 2,
+            attempts: 6,
+            backoff: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Answers that a person may give.
+type Interventions = Mutex<HashMap<Key, oneshot::Sender<(Resolution, String)>>>;
+
+/// Definitions that a run may name.
+pub trait Definitions: Send + Sync {
+    /// The workflow of this namespace, name and version; `latest` is the newest.
+    fn find(&self, namespace: &str, name: &str, version: &str) -> Option<Arc<Workflow>>;
+}
+
+/// One running instance, as seen by one workflow in it.
+pub(crate) struct Run {
+    base: Arc<Base>,
+    pub(crate) workflow: Arc<Workflow>,
+    /// The workflow's input, as it came.
+    pub(crate) input: Value,
+    /// What tasks have exported.
+    context: Mutex<Value>,
+}
+
+/// What all workflows of an instance share.
+pub(crate) struct Base {
+    pub(crate) journal: Journal,
+    pub(crate) tools: Arc<dyn Tools>,
+    pub(crate) endpoints: Arc<dyn Endpoints>,
+    pub(crate) definitions: Arc<dyn Definitions>,
+    pub(crate) bounds: Bounds,
+    /// Cancelled when no further step is to begin.
+    pub(crate) cancel: CancellationToken,
+    /// Steps whose branch has gone: their outcome is still waited for.
+    pub(crate) orphans: TaskTracker,
+    pub(crate) saga: Saga,
+    pub(crate) attempts: Attempts,
+    pub(crate) permits: Semaphore,
+    pub(crate) interventions: Interventions,
+    /// Told when a step gets stuck.
+    pub(crate) stuck: tokio::sync::Notify,
+    pub(crate) passed: AtomicU64,
+}
+
+impl std::ops::Deref for Run {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
+impl Run {
+    /// A run of an instance's own workflow.
+    pub(crate) fn new(base: Base, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
+        Arc::new(Self { base: Arc::new(base), workflow, input, context: Mutex::new(Value::Null) })
+    }
+
+    /// A workflow within this run.
+    pub(crate) fn nested(&self, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
+        Arc::new(Self { base: self.base.clone(), workflow, input, context: Mutex::new(Value::Null) })
+    }
+
+    /// What tasks have exported.
+    pub(crate) fn context(&self) -> Value {
+        self.context.lock().clone()
+    }
+
+    /// Exports.
+    pub(crate) fn set_context(&self, context: Value) {
+        *self.context.lock() = context;
+    }
+
+    /// Counts a task.
+    ///
+    /// # Errors
+    /// Where the run has passed more tasks than it may.
+    pub(crate) fn count(&self) -> Result<(), Fault> {
+        if self.passed.fetch_add(1, Ordering::Relaxed) < self.bounds.tasks {
+            return Ok(());
+        }
+        Err(Fault::runtime(format!(
+            "the run has passed {} tasks: is there a loop without end?",
+            self.bounds.tasks
+        )))
+    }
+
+    /// Waits until a time that is journaled, so that it is the same after a crash. `key` names the pause.
+    pub(crate) async fn pause(&self, key: &Key, length: Duration, after: Option<Fault>) -> Result<(), Fault> {
+        if self.journal.decided(key).await.is_some() {
+            return Ok(());
+        }
+        self.journal.live().await;
+        let until = match self.journal.waiting(key) {
+            Some(until) => until,
+            None => {
+                let length = SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX);
+                let until = self.journal.now().saturating_add(length).unwrap_or(Timestamp::MAX);
+                self.journal.note(Entry::Waiting { key: key.clone(), until, after });
+                self.flush().await?;
+                until
+            }
+        };
+        self.sleep_until(until).await;
+        self.journal.note(Entry::Decided { key: key.clone(), value: Value::Null });
+        Ok(())
+    }
+
+    /// Sleeps until a time of day.
+    async fn sleep_until(&self, until: Timestamp) {
+        // Looks at the clock again from time to time: it may have been set.
+        const STEP: Duration = Duration::from_secs(3600);
+        loop {
+            let left = Duration::try_from(until.duration_since(self.journal.now())).unwrap_or_default();
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(STEP)).await;
+        }
+    }
+
+    /// Runs `work` for as long as it may take. Running out of time is journaled.
+    pub(crate) async fn within<T>(
+        &self,
+        key: &str,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let key: Key = Arc::from(format!("{key}~timeout"));
+        let start = self.journal.time();
+        let over = async {
+            if self.journal.decided(&key).await.is_some() {
+                return;
+            }
+            self.journal.live().await;
+            let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+            self.sleep_until(start.saturating_add(limit).unwrap_or(Timestamp::MAX)).await;
+            self.journal.note(Entry::Decided { key: key.clone(), value: Value::Null });
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = over => Err(Fault::timeout(format!("it took longer than {limit:?}"))),
+        }
+    }
+
+    /// Asks a person what to do about a step.
+    pub(crate) async fn intervene(
+        &self,
+        key: &Key,
+        fault: Fault,
+        unknown: bool,
+    ) -> Result<Resolution, Fault> {
+        if let Some(resolution) = self.journal.resolved(key).await {
+            return Ok(resolution);
+        }
+        self.journal.live().await;
+        let (sender, answer) = oneshot::channel();
+        self.interventions.lock().insert(key.clone(), sender);
+        self.journal.note(Entry::Stuck { key: key.clone(), fault, unknown });
+        self.flush().await?;
+        self.stuck.notify_waiters();
+        let Ok((resolution, by)) = answer.await else {
+            return Err(Fault::runtime("nobody can answer any more: the engine ends"));
+        };
+        self.journal.note(Entry::Resolved { key: key.clone(), resolution: resolution.clone(), by });
+        self.flush().await?;
+        Ok(resolution)
+    }
+
+    /// Writes what was noted.
+    pub(crate) async fn flush(&self) -> Result<(), Fault> {
+        self.journal
+            .flush()
+            .await
+            .map_err(|error| Fault::runtime(format!("the event log takes no more: {error}")))
+    }
+}

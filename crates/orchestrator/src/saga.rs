@@ -1,0 +1,238 @@
+//! Taking back what was done: undo in reverse order of completion.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use trunkline_model::Json;
+
+use crate::entry::{Entry, Intended, Key, Resolution, StepOutcome, Undo};
+use crate::expression::Template;
+use crate::fault::Fault;
+use crate::run::{Run, Step, Target};
+
+/// What is known of the steps of a run.
+#[derive(Default)]
+pub(crate) struct Saga(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// Steps that were done or may have been, in the order of their completion.
+    steps: Vec<Done>,
+    past_pivot: bool,
+}
+
+/// A step that was done or may have been.
+#[derive(Clone, Debug)]
+struct Done {
+    intended: Intended,
+    /// Its result; `None` where its outcome is unknown.
+    result: Option<Json>,
+    /// The arguments of its undo, where they were made when it was done.
+    prepared: Option<Result<Value, Fault>>,
+}
+
+impl Saga {
+    /// Takes in what came of a step.
+    pub(crate) fn learn(&self, intended: &Intended, outcome: &StepOutcome) {
+        let mut known = self.0.lock();
+        match outcome {
+            StepOutcome::Refused(_) => {}
+            StepOutcome::Succeeded(result) => {
+                known.steps.retain(|step| step.intended.key != intended.key || step.result.is_some());
+                known.past_pivot |= intended.pivot;
+                known.steps.push(Done {
+                    intended: intended.clone(),
+                    result: Some(result.clone()),
+                    prepared: None,
+                });
+            }
+            StepOutcome::Unknown(_) => {
+                known.steps.retain(|step| step.intended.key != intended.key || step.result.is_some());
+                known.steps.push(Done { intended: intended.clone(), result: None, prepared: None });
+            }
+        }
+    }
+
+    /// Whether the step after which there is no way back is done.
+    pub(crate) fn is_past_pivot(&self) -> bool {
+        self.0.lock().past_pivot
+    }
+
+    /// How a step that was done is undone.
+    pub(crate) fn undo_of(&self, key: &str) -> Option<Undo> {
+        let known = self.0.lock();
+        known.steps.iter().rev().find(|step| *step.intended.key == *key)?.intended.undo.clone()
+    }
+
+    /// Keeps the arguments of a step's undo.
+    pub(crate) fn prepare(&self, key: &str, arguments: Result<Value, Fault>) {
+        let mut known = self.0.lock();
+        if let Some(step) = known.steps.iter_mut().rev().find(|step| *step.intended.key == *key) {
+            step.prepared = Some(arguments);
+        }
+    }
+
+    /// Takes the steps, the last first, that are to be undone or whose outcome is to be found out.
+    fn take(&self) -> Vec<Done> {
+        let mut steps = std::mem::take(&mut self.0.lock().steps);
+        steps.retain(|step| !step.intended.effects.read_only);
+        steps.retain(|step| {
+            step.intended.undo.is_some() || (step.result.is_none() && !step.intended.needs_no_undo)
+        });
+        steps.reverse();
+        steps
+    }
+}
+
+/// How a step of unknown outcome turned out.
+enum Found {
+    Done(Json),
+    NotDone,
+    /// It may stay unknown: its undo does no harm.
+    Either,
+}
+
+impl Run {
+    /// Undoes what was done, the last step first. Gives whether there was anything to undo.
+    pub(crate) async fn compensate(self: &Arc<Self>, fault: &Fault) -> Result<bool, Fault> {
+        self.learn_orphans();
+        let steps = self.saga.take();
+        // Where nothing can be undone, it does not matter whether a step of unknown outcome was done.
+        if steps.iter().all(|step| step.intended.undo.is_none()) {
+            return Ok(false);
+        }
+        if !self.journal.was_compensating() {
+            self.journal.note(Entry::Compensating { fault: fault.clone() });
+        }
+        for step in steps {
+            let found = match &step.result {
+                Some(result) => Found::Done(result.clone()),
+                None => self.find_out(&step.intended).await?,
+            };
+            let result = match found {
+                Found::NotDone => continue,
+                Found::Done(result) => result,
+                Found::Either => Json::null(),
+            };
+            if let Some(undo) = &step.intended.undo {
+                self.undo(&step, undo, &result).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Undoes one step. One that keeps failing waits for a person.
+    async fn undo(self: &Arc<Self>, done: &Done, undo: &Undo, result: &Json) -> Result<(), Fault> {
+        let intended = &done.intended;
+        let key: Key = Arc::from(format!("{}~undo", intended.key));
+        let mut failures = 0;
+        loop {
+            let arguments = match &done.prepared {
+                Some(prepared) => prepared.clone(),
+                None => self.undo_arguments(intended, undo, result),
+            };
+            let fault = match arguments {
+                Ok(arguments) => {
+                    let arguments = if arguments.is_null() { json!({}) } else { arguments };
+                    let step = Step {
+                        key: key.clone(),
+                        pointer: key.clone(),
+                        target: Target::Tool(undo.tool.clone()),
+                        arguments: Json::from_value(&arguments),
+                        credentials: Value::Null,
+                        undo: None,
+                        needs_no_undo: true,
+                        pivot: false,
+                        undoes: Some(intended.key.clone()),
+                        timeout: None,
+                        idempotency_key: None,
+                    };
+                    match self.step(&step).await {
+                        Ok(_) => return Ok(()),
+                        Err(fault) => fault,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            failures += 1;
+            if failures < self.bounds.attempts && fault.transient {
+                let pause: Key = Arc::from(format!("{key}~again"));
+                self.pause(&pause, self.backoff(failures), Some(fault)).await?;
+                continue;
+            }
+            match self.intervene(&key, fault, false).await? {
+                Resolution::Retry => failures = 0,
+                Resolution::Skip { .. } | Resolution::Resolve { .. } => return Ok(()),
+            }
+        }
+    }
+
+    /// The arguments of an undo whose step was not seen to end.
+    fn undo_arguments(&self, intended: &Intended, undo: &Undo, result: &Json) -> Result<Value, Fault> {
+        let arguments = intended.arguments.as_ref().map_or(Value::Null, Json::to_value);
+        let steps = match self.context().get_mut("steps") {
+            Some(Value::Object(steps)) => std::mem::take(steps),
+            _ => Map::new(),
+        };
+        let scope = scope(&self.input, steps, &arguments, &result.to_value());
+        let evaluated = Template::new(undo.args.clone()).evaluate(&scope, &[], self.bounds.expression);
+        evaluated.map_err(|error| Fault::expression(&undo.args.to_string(), &error))
+    }
+
+    /// Finds out what became of a step of unknown outcome: by its key where the tool recognises it, else by asking a
+    /// person. Nothing is undone blindly.
+    async fn find_out(self: &Arc<Self>, intended: &Intended) -> Result<Found, Fault> {
+        if intended.undo.as_ref().is_some_and(|undo| undo.safe) {
+            return Ok(Found::Either);
+        }
+        let arguments = intended.arguments.clone().unwrap_or_else(Json::empty_object);
+        let repeatable = intended.effects.repeatable() || intended.keyed;
+        let mut failures = 0;
+        loop {
+            let fault = if repeatable {
+                let key: Key = Arc::from(format!("{}~query", intended.key));
+                let step = Step {
+                    pointer: key.clone(),
+                    key,
+                    target: Target::Tool(intended.tool.clone()),
+                    arguments: arguments.clone(),
+                    credentials: Value::Null,
+                    undo: None,
+                    needs_no_undo: true,
+                    pivot: false,
+                    undoes: Some(intended.key.clone()),
+                    timeout: None,
+                    idempotency_key: Some(intended.idempotency_key.clone()),
+                };
+                match self.attempt(&step).await? {
+                    StepOutcome::Succeeded(result) => return Ok(Found::Done(result)),
+                    StepOutcome::Refused(_) => return Ok(Found::NotDone),
+                    StepOutcome::Unknown(fault) => fault,
+                }
+            } else {
+                Fault::timeout(format!("it is not known whether {} took effect", intended.target))
+            };
+            failures += 1;
+            if repeatable && failures < self.bounds.attempts {
+                let pause: Key = Arc::from(format!("{}~query~again", intended.key));
+                self.pause(&pause, self.backoff(failures), Some(fault)).await?;
+                continue;
+            }
+            match self.intervene(&intended.key, fault, true).await? {
+                Resolution::Retry => failures = 0,
+                Resolution::Skip { .. } | Resolution::Resolve { done: false, .. } => {
+                    return Ok(Found::NotDone);
+                }
+                Resolution::Resolve { done: true, result } => {
+                    return Ok(Found::Done(Json::from_value(&result)));
+                }
+            }
+        }
+    }
+}
+
+/// What the arguments of an undo are made of.
+pub(crate) fn scope(input: &Value, steps: Map<String, Value>, arguments: &Value, result: &Value) -> Value {
+    json!({"input": input, "steps": steps, "args": arguments, "result": result})
+}

@@ -1,0 +1,350 @@
+//! Views: tables of instances and their steps, made of journals. They can be dropped and rebuilt while all runs.
+
+use serde::Serialize;
+use trunkline_event_log::rusqlite::{self, OptionalExtension, Row, Transaction, params};
+use trunkline_event_log::{EventLog, Projection, ProjectionResult, RecordedEvent};
+use trunkline_model::Json;
+use uuid::Uuid;
+
+use crate::entry::{Ending, Entry, Finished, InstanceId, Intended, StepOutcome};
+
+/// The name of the projection.
+pub const NAME: &str = "flow";
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS flow_instance (
+  id BLOB PRIMARY KEY, flow TEXT NOT NULL, version TEXT NOT NULL, hash TEXT NOT NULL, status TEXT NOT NULL,
+  principal TEXT NOT NULL, started INTEGER NOT NULL, updated INTEGER NOT NULL, ended INTEGER, wake INTEGER,
+  position INTEGER NOT NULL, fault TEXT, output TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS flow_instance_status ON flow_instance (status, started);
+CREATE TABLE IF NOT EXISTS flow_step (
+  instance BLOB NOT NULL, key TEXT NOT NULL, tool TEXT NOT NULL, target TEXT NOT NULL, status TEXT NOT NULL,
+  attempt INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER, duration_us INTEGER, undoes TEXT,
+  undoable INTEGER NOT NULL, idempotency_key TEXT NOT NULL, fault TEXT,
+  PRIMARY KEY (instance, key)
+) STRICT, WITHOUT ROWID;
+";
+
+/// The views of flows.
+#[derive(Debug)]
+pub struct Views;
+
+impl Projection for Views {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn setup(&self, transaction: &Transaction<'_>) -> ProjectionResult {
+        Ok(transaction.execute_batch(TABLES)?)
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, event: &RecordedEvent) -> ProjectionResult {
+        let Some(entry) = Entry::of_event(event)? else { return Ok(()) };
+        let at = Applied { transaction, id: event.event.correlation, now: event.event.time.as_millisecond() };
+        at.apply(entry, event)?;
+        Ok(())
+    }
+
+    fn reset(&self, transaction: &Transaction<'_>) -> ProjectionResult {
+        Ok(transaction.execute_batch("DROP TABLE IF EXISTS flow_instance; DROP TABLE IF EXISTS flow_step")?)
+    }
+}
+
+/// One entry on its way into the tables.
+struct Applied<'a> {
+    transaction: &'a Transaction<'a>,
+    id: Uuid,
+    now: i64,
+}
+
+impl Applied<'_> {
+    fn apply(&self, entry: Entry, event: &RecordedEvent) -> rusqlite::Result<()> {
+        match entry {
+            Entry::Started(started) => {
+                let sql = "INSERT OR REPLACE INTO flow_instance \
+                           (id, flow, version, hash, status, principal, started, updated, position) \
+                           VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?6, ?7)";
+                let position = i64::try_from(event.position).unwrap_or(i64::MAX);
+                self.transaction.prepare_cached(sql)?.execute(params![
+                    self.id.as_bytes(),
+                    &*started.flow,
+                    &*started.version,
+                    &*started.hash,
+                    &*event.event.principal.id,
+                    self.now,
+                    position,
+                ])?;
+            }
+            Entry::Intended(intended) => {
+                self.intended(&intended)?;
+                let status = if intended.undoes.is_some() { "compensating" } else { "running" };
+                self.status(status, None, None)?;
+            }
+            Entry::Ended(ended) => {
+                let (status, fault) = match &ended.outcome {
+                    StepOutcome::Succeeded(_) => ("completed", None),
+                    StepOutcome::Refused(fault) => ("refused", Some(fault.words())),
+                    StepOutcome::Unknown(fault) => ("unknown", Some(fault.words())),
+                };
+                let sql = "UPDATE flow_step SET status = ?3, ended = ?4, duration_us = ?5, fault = ?6 \
+                           WHERE instance = ?1 AND key = ?2";
+                let took = i64::try_from(ended.duration_us).unwrap_or(i64::MAX);
+                let values = params![self.id.as_bytes(), &*ended.key, status, self.now, took, fault];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
+            }
+            Entry::Waiting { until, after, .. } => {
+                self.status("waiting", Some(until.as_millisecond()), after.map(|fault| fault.words()))?;
+            }
+            Entry::Decided { .. } | Entry::Resolved { .. } => self.status("running", None, None)?,
+            Entry::Compensating { fault } => self.status("compensating", None, Some(fault.words()))?,
+            Entry::CancelRequested { by, .. } => {
+                self.status("running", None, Some(format!("cancelled by {by}")))?;
+            }
+            Entry::Stuck { key, fault, .. } => {
+                self.status("stuck", None, Some(format!("{key}: {}", fault.words())))?;
+            }
+            Entry::Finished(finished) => self.finished(&finished)?,
+            Entry::Passed { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn intended(&self, intended: &Intended) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO flow_step \
+                   (instance, key, tool, target, status, attempt, started, undoes, undoable, idempotency_key) \
+                   VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?9)";
+        self.transaction.prepare_cached(sql)?.execute(params![
+            self.id.as_bytes(),
+            &*intended.key,
+            &*intended.tool,
+            &*intended.target,
+            intended.attempt,
+            self.now,
+            intended.undoes.as_deref(),
+            intended.undo.is_some(),
+            &*intended.idempotency_key,
+        ])?;
+        Ok(())
+    }
+
+    fn status(&self, status: &str, wake: Option<i64>, fault: Option<String>) -> rusqlite::Result<()> {
+        let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, updated = ?4, fault = coalesce(?5, fault) \
+                   WHERE id = ?1 AND ended IS NULL";
+        self.transaction.prepare_cached(sql)?.execute(params![
+            self.id.as_bytes(),
+            status,
+            wake,
+            self.now,
+            fault
+        ])?;
+        Ok(())
+    }
+
+    fn finished(&self, finished: &Finished) -> rusqlite::Result<()> {
+        let sql = "UPDATE flow_instance SET status = ?2, wake = NULL, updated = ?3, ended = ?3, fault = ?4, \
+                   output = ?5 WHERE id = ?1";
+        let fault = finished.fault.as_ref().map(crate::fault::Fault::words);
+        let output = finished.output.as_ref().map(|output| output.as_str().to_owned());
+        let values = params![self.id.as_bytes(), ending(finished.status), self.now, fault, output];
+        self.transaction.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+}
+
+/// How an ending is called.
+#[must_use]
+pub fn ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Completed => "completed",
+        Ending::Faulted => "faulted",
+        Ending::Cancelled => "cancelled",
+        Ending::Undone => "undone",
+    }
+}
+
+/// A row of the view of instances. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InstanceRow {
+    /// The identity.
+    pub id: InstanceId,
+    /// `namespace/name`.
+    pub flow: String,
+    /// The version of its definition.
+    pub version: String,
+    /// `running`, `waiting`, `compensating`, `stuck`, `completed`, `faulted`, `cancelled`, `undone`.
+    pub status: String,
+    /// For whom it runs.
+    pub principal: String,
+    /// When it was started.
+    pub started_ms: i64,
+    /// When anything last happened.
+    pub updated_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+    /// Until when it waits.
+    pub wake_ms: Option<i64>,
+    /// What is or went wrong, in words.
+    pub fault: Option<String>,
+}
+
+const COLUMNS: &str = "id, flow, version, status, principal, started, updated, ended, wake, fault";
+
+fn id_of(row: &Row<'_>) -> rusqlite::Result<InstanceId> {
+    Ok(InstanceId(Uuid::from_bytes(row.get(0)?)))
+}
+
+fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+    Ok(InstanceRow {
+        id: id_of(row)?,
+        flow: row.get(1)?,
+        version: row.get(2)?,
+        status: row.get(3)?,
+        principal: row.get(4)?,
+        started_ms: row.get(5)?,
+        updated_ms: row.get(6)?,
+        ended_ms: row.get(7)?,
+        wake_ms: row.get(8)?,
+        fault: row.get(9)?,
+    })
+}
+
+/// Which instances to list.
+#[derive(Clone, Debug, Default)]
+pub struct InstanceFilter {
+    /// Only those of this status.
+    pub status: Option<String>,
+    /// Only those of this flow (`namespace/name` or `name`).
+    pub flow: Option<String>,
+    /// Only those that began before this identity.
+    pub before: Option<InstanceId>,
+    /// Only those of this principal.
+    pub principal: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Lists instances, the newest first.
+///
+/// # Errors
+/// Where the log can't be read.
+pub async fn instances(
+    log: &EventLog,
+    filter: InstanceFilter,
+) -> trunkline_event_log::Result<Vec<InstanceRow>> {
+    log.query(move |connection| {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM flow_instance WHERE (?1 IS NULL OR status = ?1) \
+             AND (?2 IS NULL OR flow = ?2 OR flow LIKE '%/' || ?2) AND (?3 IS NULL OR id < ?3) \
+             AND (?5 IS NULL OR principal = ?5) ORDER BY id DESC LIMIT ?4"
+        );
+        let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+        let before = filter.before.map(|id| id.0.into_bytes());
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement
+            .query_map(params![filter.status, filter.flow, before, limit, filter.principal], instance_row)?;
+        rows.collect()
+    })
+    .await
+}
+
+/// One instance.
+///
+/// # Errors
+/// Where the log can't be read.
+pub async fn instance(log: &EventLog, id: InstanceId) -> trunkline_event_log::Result<Option<InstanceRow>> {
+    log.query(move |connection| {
+        let sql = format!("SELECT {COLUMNS} FROM flow_instance WHERE id = ?1");
+        connection.prepare_cached(&sql)?.query_row(params![id.0.as_bytes()], instance_row).optional()
+    })
+    .await
+}
+
+/// A row of the view of steps. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepRow {
+    /// Where it stands in the run.
+    pub key: String,
+    /// The tool, by the name it was called by.
+    pub tool: String,
+    /// `service/tool`.
+    pub target: String,
+    /// `running`, `completed`, `refused`, `unknown`.
+    pub status: String,
+    /// How often it was tried.
+    pub attempt: u32,
+    /// When the last attempt began.
+    pub started_ms: i64,
+    /// When it ended.
+    pub ended_ms: Option<i64>,
+    /// How long it took, in microseconds.
+    pub duration_us: Option<i64>,
+    /// The step that it undoes.
+    pub undoes: Option<String>,
+    /// It can be undone.
+    pub undoable: bool,
+    /// The key under which the tool may recognise a repetition.
+    pub idempotency_key: String,
+    /// What went wrong.
+    pub fault: Option<String>,
+}
+
+/// The steps of an instance, in the order of their last attempts.
+///
+/// # Errors
+/// Where the log can't be read.
+pub async fn steps(log: &EventLog, id: InstanceId) -> trunkline_event_log::Result<Vec<StepRow>> {
+    log.query(move |connection| {
+        let sql = "SELECT key, tool, target, status, attempt, started, ended, duration_us, undoes, undoable, \
+                   idempotency_key, fault FROM flow_step WHERE instance = ?1 ORDER BY started, key";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![id.0.as_bytes()], |row| {
+            Ok(StepRow {
+                key: row.get(0)?,
+                tool: row.get(1)?,
+                target: row.get(2)?,
+                status: row.get(3)?,
+                attempt: row.get(4)?,
+                started_ms: row.get(5)?,
+                ended_ms: row.get(6)?,
+                duration_us: row.get(7)?,
+                undoes: row.get(8)?,
+                undoable: row.get(9)?,
+                idempotency_key: row.get(10)?,
+                fault: row.get(11)?,
+            })
+        })?;
+        rows.collect()
+    })
+    .await
+}
+
+/// The output of an instance that completed.
+///
+/// # Errors
+/// Where the log can't be read.
+pub async fn output(log: &EventLog, id: InstanceId) -> trunkline_event_log::Result<Option<Json>> {
+    let text: Option<Option<String>> = log
+        .query(move |connection| {
+            let sql = "SELECT output FROM flow_instance WHERE id = ?1";
+            connection.prepare_cached(sql)?.query_row(params![id.0.as_bytes()], |row| row.get(0)).optional()
+        })
+        .await?;
+    Ok(text.flatten().and_then(|text| Json::parse(text).ok()))
+}
+
+/// The instances that have not ended.
+pub(crate) async fn unfinished(log: &EventLog) -> trunkline_event_log::Result<Vec<InstanceId>> {
+    log.query(|connection| {
+        let sql = "SELECT id FROM flow_instance WHERE status IN ('running', 'waiting', 'compensating', 'stuck') \
+                   ORDER BY started";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map([], id_of)?;
+        rows.collect()
+    })
+    .await
+}

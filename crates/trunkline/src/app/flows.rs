@@ -1,0 +1,112 @@
+//! The wiring of flows: the engine, the named flows, and the service that they are tools of.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio_util::task::TaskTracker;
+use trunkline_connectors::http_client::HttpClient;
+use trunkline_event_log::EventLog;
+use trunkline_gateway::flows::{Declared, FlowDoor, FlowTools};
+use trunkline_gateway::{Gateway, Observer};
+use trunkline_model::{Service as _, ServiceObserver as _};
+use trunkline_orchestrator::entry::Undo;
+use trunkline_orchestrator::service::{Flows, Library};
+use trunkline_orchestrator::workflow::Workflow;
+use trunkline_orchestrator::{Bounds, Engine, Parts, Sources, views};
+
+use super::endpoints::Endpoints;
+use crate::config;
+
+/// Flows, as they run.
+pub(super) struct Running {
+    pub(super) engine: Engine,
+    pub(super) service: Arc<Flows>,
+    tools: Arc<FlowTools>,
+    endpoints: Endpoints,
+    library: Arc<Library>,
+    observer: Observer,
+}
+
+impl Running {
+    /// Puts the engine together. No instance runs yet. Commands of workflows run in `folder`.
+    pub(super) async fn build(
+        gateway: &Arc<Gateway>,
+        log: &EventLog,
+        sources: &trunkline_gateway::Sources,
+        tasks: &TaskTracker,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        log.project(Box::new(views::Views)).await?;
+        let tools = Arc::new(FlowTools::new(gateway.clone()));
+        let library = Arc::new(Library::default());
+        let endpoints = Endpoints::new(&config::Flows::default(), HttpClient::new()?, folder);
+        let engine = Engine::new(Parts {
+            log: log.clone(),
+            tools: tools.clone(),
+            endpoints: Arc::new(endpoints.clone()),
+            definitions: library.clone(),
+            sources: Sources { now: sources.now.clone(), time_id: sources.time_id.clone() },
+            bounds: Bounds::default(),
+            tasks: tasks.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            closing: gateway.closing().clone(),
+        });
+        let service = Arc::new(Flows::new(engine.clone(), tools.clone(), library.clone()));
+        gateway.open_flows(FlowDoor { engine: engine.clone(), library: library.clone() });
+        Ok(Self { engine, service, tools, endpoints, library, observer: Observer(gateway.clone()) })
+    }
+
+    /// Puts what the configuration says in force. Running instances keep their definitions.
+    pub(super) fn configure(&self, config: &config::Flows, prepared: Prepared) {
+        self.endpoints.reconfigure(config);
+        self.tools.declare(prepared.declared);
+        self.library.replace(prepared.definitions);
+        self.service.refresh();
+        self.observer.contents_changed(self.service.id());
+    }
+}
+
+/// What the configuration says of flows, read and found to be good.
+pub(super) struct Prepared {
+    declared: HashMap<String, Declared>,
+    definitions: Vec<Workflow>,
+}
+
+/// Reads what the configuration says. Nothing changes yet.
+pub(super) fn prepare(config: &config::Flows) -> anyhow::Result<Prepared> {
+    let declared = config.tools.iter().map(|(name, tool)| {
+        let undo = tool.undo.as_ref().map(|undo| Undo {
+            tool: Arc::from(&*undo.tool),
+            args: undo.args.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            safe: undo.safe,
+        });
+        (name.clone(), Declared { undo, keyed: tool.keyed })
+    });
+    let mut definitions = Vec::new();
+    for path in &config.definitions {
+        for file in files(path).with_context(|| format!("flows.definitions: {}", path.display()))? {
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            definitions.push(Workflow::read(&text).with_context(|| file.display().to_string())?);
+        }
+    }
+    Ok(Prepared { declared: declared.collect(), definitions })
+}
+
+/// A file, or the workflows of a folder in the order of their names.
+fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        let kind = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if matches!(kind, "yaml" | "yml" | "json") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,218 @@
+//! `trunkline flow`: checks, runs, shows and steers flows.
+
+mod timeline;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use trunkline_orchestrator::workflow::Workflow;
+
+use super::call::read;
+use super::client::ServerArgs;
+use super::output::{Format, plain_lines, print, print_data, say, short, table};
+use super::stop::Stop;
+use super::{OutputArgs, block_on};
+
+/// Check, run, show and steer flows: chains of tools that survive a crash and take back what they did.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flow {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say everything that is wrong with a plan or a workflow, with patches.
+    Check {
+        /// The text, `@file`, or `-` for standard input.
+        source: String,
+    },
+    /// Run a named flow, or a plan (`@file`).
+    Run {
+        /// The flow's name, or a plan: `@file`, or `-`.
+        flow: String,
+        /// The input of a named flow: a JSON object, `@file`, or `-`.
+        #[arg(long)]
+        input: Option<String>,
+    },
+    /// List instances, the newest first.
+    List {
+        /// Only those of this status: running, waiting, compensating, stuck, completed, faulted, cancelled, undone.
+        #[arg(long)]
+        status: Option<String>,
+        /// Only those of this flow.
+        #[arg(long)]
+        flow: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show an instance as a timeline.
+    Show {
+        /// The instance.
+        instance: String,
+    },
+    /// Ask an instance to end. What it has done is undone.
+    Cancel {
+        /// The instance.
+        instance: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Say what to do with a step that is stuck.
+    Resolve {
+        /// The instance.
+        instance: String,
+        /// The step, as `flow show` writes it.
+        step: String,
+        /// Try it again.
+        #[arg(long, group = "how")]
+        retry: bool,
+        /// Leave it as it is, for this reason.
+        #[arg(long, group = "how", value_name = "REASON")]
+        skip: Option<String>,
+        /// It took effect, with this result (JSON).
+        #[arg(long, group = "how", value_name = "RESULT")]
+        done: Option<String>,
+        /// It did not take effect.
+        #[arg(long, group = "how")]
+        not_done: bool,
+    },
+}
+
+impl Flow {
+    pub(super) fn run(self) -> Result<(), Stop> {
+        let format = self.output.output;
+        let client = self.server.client()?;
+        match self.command {
+            Command::Check { source } => {
+                let text = read(&source)?;
+                let plan =
+                    serde_json::from_str::<Value>(&text).ok().filter(|plan| plan.get("steps").is_some());
+                let Some(plan) = plan else { return check_workflow(&text) };
+                let body = json!({"plan": plan, "check_only": true}).to_string();
+                let answer: Value = block_on(client.post(&["v1", "tools", "run_plan:call"], body))?;
+                let findings = &answer["result"]["structuredContent"]["findings"];
+                Ok(print_data(format, findings, findings_table)?)
+            }
+            Command::Run { flow, input } => {
+                let body = if flow.starts_with('@') || flow == "-" {
+                    json!({"plan": parse(&read(&flow)?)?})
+                } else {
+                    let input = input.map(|text| read(&text)).transpose()?;
+                    json!({"flow": flow, "input": input.map(|text| parse(&text)).transpose()?})
+                };
+                let answer: Value = block_on(client.post(&["v1", "instances"], body.to_string()))?;
+                let shown = answer["result"].get("structuredContent").unwrap_or(&answer["result"]);
+                let shown = if shown.is_null() { &answer["result"] } else { shown };
+                print_data(if format == Format::Table { Format::Yaml } else { format }, shown, |_| {
+                    String::new()
+                })?;
+                if answer["is_error"] == true { Err(Stop::ToolError) } else { Ok(()) }
+            }
+            Command::List { status, flow, limit } => {
+                let limit = limit.to_string();
+                let mut query = vec![("limit", limit.as_str())];
+                query.extend(status.as_deref().map(|status| ("status", status)));
+                query.extend(flow.as_deref().map(|flow| ("flow", flow)));
+                let answer: Value = block_on(client.get(&["v1", "instances"], &query))?;
+                Ok(print_data(format, &answer["instances"], instances_table)?)
+            }
+            Command::Show { instance } => {
+                let answer: Value = block_on(client.get(&["v1", "instances", &instance], &[]))?;
+                match format {
+                    Format::Table => Ok(print(&plain_lines(&timeline::of(&answer)))?),
+                    other => Ok(print_data(other, &answer, |_| String::new())?),
+                }
+            }
+            Command::Cancel { instance, reason } => {
+                let path = format!("{instance}:cancel");
+                let body = json!({"reason": reason}).to_string();
+                let _: Value = block_on(client.post(&["v1", "instances", &path], body))?;
+                say(&format_args!(
+                    "{instance} ends, and what it did is undone; see `trunkline flow show {instance}`"
+                ));
+                Ok(())
+            }
+            Command::Resolve { instance, step, retry: _, skip, done, not_done } => {
+                let resolution = match (skip, done, not_done) {
+                    (Some(reason), ..) => json!({"skip": {"reason": reason}}),
+                    (_, Some(result), _) => json!({"resolve": {"done": true, "result": parse(&result)?}}),
+                    (_, _, true) => json!({"resolve": {"done": false}}),
+                    _ => json!("retry"),
+                };
+                let path = format!("{instance}:resolve");
+                let body = json!({"step": step, "resolution": resolution}).to_string();
+                let _: Value = block_on(client.post(&["v1", "instances", &path], body))?;
+                say(&format_args!("{instance} goes on"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Value, Stop> {
+    serde_json::from_str(text).map_err(|error| super::call::usage(format!("it is not JSON: {error}")))
+}
+
+/// What is wrong with a workflow by itself; its tools are known to the gateway alone.
+fn check_workflow(text: &str) -> Result<(), Stop> {
+    match Workflow::read(text) {
+        Ok(workflow) => {
+            say(&format_args!("{} {} is a workflow", workflow.full_name(), workflow.document.version));
+            Ok(())
+        }
+        Err(invalid) => {
+            for finding in &invalid.findings {
+                say(finding);
+            }
+            Err(Stop::Said)
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn findings_table(findings: &Value) -> String {
+    let rows: Vec<_> = findings
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|finding| {
+            let names = ["severity", "path", "message", "expected"];
+            names.map(|name| short(&text(&finding[name]), 90))
+        })
+        .collect();
+    if rows.is_empty() { "no faults\n".to_owned() } else { table(["", "WHERE", "WHAT", "EXPECTED"], &rows) }
+}
+
+fn instances_table(instances: &Value) -> String {
+    let rows: Vec<_> = instances
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| {
+            let started =
+                row["started_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            [
+                text(&row["id"]),
+                text(&row["flow"]),
+                text(&row["status"]),
+                started.map(|time| format!("{time:.0}")).unwrap_or_default(),
+                text(&row["principal"]),
+                short(&text(&row["fault"]), 80),
+            ]
+        })
+        .collect();
+    table(["INSTANCE", "FLOW", "STATUS", "STARTED", "FOR", "FAULT"], &rows)
+}

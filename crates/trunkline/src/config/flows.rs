@@ -1,0 +1,51 @@
+//! What the configuration says of flows.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Flows: chains of tools that survive a crash and take back what they did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flows {
+    /// Files and folders of workflows (Open Workflow Specification 1.0.3, YAML or JSON). Each is a tool.
+    pub definitions: Vec<PathBuf>,
+    /// What is declared of tools for their use in flows, by the names they are called by.
+    pub tools: IndexMap<String, FlowTool>,
+    /// The hosts that workflows may call by themselves (`call: http`, `openapi`, `mcp`), with `*` for any part, each alone
+    /// or with its port: `*.example.com`, `127.0.0.1:8080`. None where left out.
+    pub allow_hosts: Vec<String>,
+    /// The programs that workflows may run by themselves (`run: shell`, `script`, MCP servers as children), with any
+    /// arguments, with `*` for any part: `git`, `python3`, `/opt/tools/*`. A command that needs a shell needs `sh`. None
+    /// where left out.
+    pub allow_commands: Vec<String>,
+}
+
+/// What is declared of a tool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowTool {
+    /// How it is undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<FlowUndo>,
+    /// It recognises a repeated call by its idempotency key: the header `Idempotency-Key`, or
+    /// `_meta["dev.trunkline/idempotencyKey"]` of MCP.
+    pub keyed: bool,
+}
+
+/// How a tool is undone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowUndo {
+    /// The tool that does it.
+    pub tool: String,
+    /// Its arguments. A string `${ jq }` takes values of `{input, args, result}` of the step that is undone.
+    #[serde(default)]
+    pub args: IndexMap<String, Value>,
+    /// It does no harm where the step had no effect.
+    #[serde(default)]
+    pub safe: bool,
+}
