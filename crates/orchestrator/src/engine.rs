@@ -119,8 +119,14 @@ impl Engine {
     }
 
     /// Starts an instance. It goes on whether or not anyone waits for it.
-    #[must_use]
-    pub fn start(&self, start: Start) -> Instance {
+    ///
+    /// # Errors
+    /// [`Error::TooMany`].
+    pub fn start(&self, start: Start) -> Result<Instance, Error> {
+        let running = self.0.running.lock().len();
+        if running >= self.0.parts.bounds.instances {
+            return Err(Error::TooMany(running));
+        }
         let Start { workflow, input, principal } = start;
         let id = InstanceId((self.0.parts.sources.time_id)());
         let started = Started {
@@ -133,7 +139,7 @@ impl Engine {
         };
         let run = self.prepare(id, workflow, input.to_value(), principal);
         run.journal.note(Entry::Started(Box::new(started)));
-        self.go(run)
+        Ok(self.go(run))
     }
 
     fn prepare(

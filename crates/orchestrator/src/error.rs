@@ -18,6 +18,9 @@ pub enum Error {
         /// The step.
         key: String,
     },
+    /// Too many instances have begun and not ended.
+    #[error("{0} instances run already, and no more may")]
+    TooMany(usize),
     /// A journal can't be read.
     #[error("the journal of {instance} can't be read: {error}")]
     Journal {
@@ -77,6 +80,13 @@ impl From<Error> for Failure {
                 detail,
                 "Mend it as the findings say; `trunkline flow check` tells them all.",
             ),
+            Error::TooMany(_) => Self::gateway(
+                "TL7007",
+                "Too many instances",
+                detail,
+                "Cancel those that are not needed: `trunkline flow list --status waiting`.",
+            )
+            .status(503),
             Error::ToolsOnly => {
                 Self::caller("TL7006", "Flows are tools", detail, "Call one of its tools.").status(404)
             }

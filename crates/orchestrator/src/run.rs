@@ -27,6 +27,8 @@ pub(crate) use step::{Attempts, Step, Target};
 /// Limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    /// Instances that have begun and not ended.
+    pub instances: usize,
     /// Steps that are done at the same time.
     pub concurrency: usize,
     /// Tasks that a run may pass in all.
@@ -46,6 +48,7 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
+            instances: 100_000,
             concurrency: 32,
             tasks: 1_000_000,
             expression: Limits::default(),

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use trunkline_model::{
-    BoxFuture, Call, CallContext, Effects, Failure, Json, Outcome, Principal, Schema, Service, ServiceId,
-    ServiceState, ServiceStatus, Tool, ToolResult, ToolSpec,
+    BoxFuture, Call, CallContext, Effects, Failure, Json, Outcome, Principal, PrincipalKind, Schema, Service,
+    ServiceId, ServiceState, ServiceStatus, Tool, ToolResult, ToolSpec,
 };
 
 use crate::check::{self, Finding, Severity};
@@ -179,9 +179,9 @@ impl Tool for FlowTool {
         Box::pin(async move {
             match &self.kind {
                 Kind::RunPlan => self.run_plan(call, context).await,
-                Kind::GetRun => self.get_run(call).await,
+                Kind::GetRun => self.get_run(call, context).await,
                 Kind::Named(workflow) => {
-                    let started = self.start(workflow.clone(), call.arguments.clone(), context);
+                    let started = self.start(workflow.clone(), call.arguments.clone(), context)?;
                     Ok(wait(started, context.deadline, None).await?.into())
                 }
             }
@@ -210,19 +210,25 @@ impl FlowTool {
         }
         let input = Json::from_value(source.get("input").unwrap_or(&json!({})));
         let limit = arguments["wait_ms"].as_u64().map(Duration::from_millis);
-        let started = self.start(Arc::new(workflow), input, context);
+        let started = self.start(Arc::new(workflow), input, context)?;
         Ok(wait(started, context.deadline, limit).await?.into())
     }
 
-    fn start(&self, workflow: Arc<Workflow>, input: Json, context: &CallContext) -> Instance {
+    fn start(&self, workflow: Arc<Workflow>, input: Json, context: &CallContext) -> Result<Instance, Error> {
         self.shared.engine.start(Start { workflow, input, principal: context.principal.clone() })
     }
 
-    async fn get_run(&self, call: &Call) -> Result<Outcome, Failure> {
+    async fn get_run(&self, call: &Call, context: &CallContext) -> Result<Outcome, Failure> {
         let arguments = call.arguments.to_value();
         let id = arguments["instance"].as_str().and_then(|id| id.parse().ok()).map(InstanceId);
-        let id = id.ok_or_else(|| Error::NoInstance(arguments["instance"].to_string()))?;
+        let given = || arguments["instance"].to_string().chars().take(64).collect();
+        let id = id.ok_or_else(|| Error::NoInstance(given()))?;
         let shown = show(&self.shared.engine, id).await?;
+        // The holder of an API key sees its own.
+        let foreign = shown["principal"] != *context.principal.id;
+        if context.principal.kind == PrincipalKind::ApiKey && foreign {
+            return Err(Error::UnknownInstance(id).into());
+        }
         Ok(ToolResult::document(&Json::from_value(&shown), false).into())
     }
 }

@@ -142,7 +142,7 @@ impl Bench {
         });
         let workflow = Arc::new(Workflow::from_source(Arc::new(source)).unwrap());
         let input = Json::from_value(&json!({}));
-        self.engine.start(Start { workflow, input, principal: Arc::new(Principal::local()) })
+        self.engine.start(Start { workflow, input, principal: Arc::new(Principal::local()) }).unwrap()
     }
 
     async fn run(&self, tasks: Value) -> Finished {

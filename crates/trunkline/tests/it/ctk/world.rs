@@ -105,7 +105,7 @@ impl World {
         let workflow = self.workflow.clone().ok_or("no workflow is defined")?;
         let input = Json::from_value(&self.input);
         let start = Start { workflow, input, principal: Arc::new(Principal::local()) };
-        self.instance = Some(self.process.engine.start(start).id);
+        self.instance = Some(self.process.engine.start(start).unwrap().id);
         Ok(())
     }
 
@@ -169,7 +169,8 @@ impl World {
         });
         let workflow = Arc::new(Workflow::from_source(Arc::new(source)).map_err(|error| error.to_string())?);
         let principal = Arc::new(Principal::local());
-        let instance = self.process.engine.start(Start { workflow, input: Json::empty_object(), principal });
+        let instance =
+            self.process.engine.start(Start { workflow, input: Json::empty_object(), principal }).unwrap();
         match within("the event is published", instance.finished()).await? {
             Some(Finished { fault: None, .. }) => Ok(()),
             other => Err(format!("the event was not published: {other:?}")),
