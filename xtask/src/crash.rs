@@ -15,12 +15,16 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::command;
+use crate::report::Outcome;
 use crate::server::free_port;
 use crate::workspace::{self, root};
 use books::Books;
 
 /// How long all sagas may take to come to their ends after the last crash.
 const SETTLE: Duration = Duration::from_secs(120);
+
+/// How long every request to the shop takes.
+const LATENCY_MS: u64 = 50;
 
 /// What to do.
 #[derive(clap::Args)]
@@ -36,8 +40,19 @@ pub(crate) struct Config {
     failures: u32,
 }
 
+/// A short run, as a part of all tests.
+pub(crate) fn leg() -> anyhow::Result<Outcome> {
+    let (note, held) = crash(&Config { rounds: 8, sagas: 200, failures: 20 })?;
+    Ok(Outcome { passed: usize::from(held), failed: usize::from(!held), note })
+}
+
 /// Runs the test and prints its figures last.
 pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
+    Ok(crash(config)?.1)
+}
+
+/// Runs the test. Gives its figures, and whether all that has to hold does.
+fn crash(config: &Config) -> anyhow::Result<(String, bool)> {
     command::run(
         Command::new("cargo").args(["build", "--quiet", "--package", "trunkline"]).current_dir(root()),
     )?;
@@ -47,22 +62,19 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
     }
     fs::create_dir_all(&folder)?;
     let base = shop_ports()?;
-    let shop = Command::new(workspace::binary("debug", "trunkline"))
-        .args(["shop", "--data"])
-        .arg(folder.join("shop"))
-        .args(["--listen-base", &format!("127.0.0.1:{base}")])
-        .stdout(std::process::Stdio::null())
-        .stderr(fs::File::create(folder.join("shop.log"))?)
-        .spawn()
-        .context("the shop can't be started")?;
-    let _shop = Killed(shop);
+    let _shop = shop(&folder, base)?;
     wait_for(base + 3)?;
     let port = free_port()?;
     write_config(&folder, base, port)?;
     let books = Books::new(base);
     let before = books.reserved()?;
     let share = f64::from(config.failures) / 100.0;
-    http::post(base + 3, "/_chaos", &json!({"fail_share": share, "mode": "error"}))?;
+    // Slow enough for sagas to be under way when the gateway is killed.
+    for service in 0..3 {
+        http::post(base + service, "/_chaos", &json!({"latency_ms": LATENCY_MS}))?;
+    }
+    let last = json!({"latency_ms": LATENCY_MS, "fail_share": share, "mode": "error"});
+    http::post(base + 3, "/_chaos", &last)?;
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut gateway = start(&folder, port)?;
     let (mut tried, mut started, mut resumes) = (0, 0, Vec::new());
@@ -75,13 +87,15 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
                 started += 1;
             }
         }
-        std::thread::sleep(Duration::from_millis(chance.upto(400)));
+        std::thread::sleep(Duration::from_millis(chance.upto(5 * LATENCY_MS)));
         drop(gateway);
         let begun = Instant::now();
         gateway = start(&folder, port)?;
         resumes.push(begun.elapsed());
     }
-    http::post(base + 3, "/_chaos", &json!({"fail_share": 0.0, "mode": "off"})).ok();
+    for service in 0..4 {
+        http::post(base + service, "/_chaos", &json!({"latency_ms": 0, "fail_share": 0.0}))?;
+    }
     let ends = settle(port)?;
     let report = books.check(before, tried, &ends)?;
     resumes.sort();
@@ -89,11 +103,12 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
     for fault in &report.faults {
         println!("FAULT {fault}");
     }
-    println!(
-        "crash: {} kills, {} sagas: {} done, {} undone, {} failed before anything was done, {} stuck, {} open; \
+    let figures = format!(
+        "crash: {} kills, {} sagas ({} times one was brought back): {} done, {} undone, {} failed before anything was done, {} stuck, {} open; \
          {} effects done twice under one key; up again after {:.2} s (median)",
         config.rounds,
         report.sagas,
+        brought_back(&folder)?,
         report.done,
         report.undone,
         report.faulted,
@@ -102,8 +117,29 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
         report.twice,
         resume.as_secs_f64(),
     );
+    println!("{figures}");
     drop(gateway);
-    Ok(report.faults.is_empty() && report.open == 0)
+    Ok((figures, report.faults.is_empty() && report.open == 0))
+}
+
+/// How many instances all the gateways have found unfinished when they started, as their log says.
+fn brought_back(folder: &std::path::Path) -> anyhow::Result<u64> {
+    let log = fs::read_to_string(folder.join("trunkline.log"))?;
+    let count = |line: &str| line.split("instances=").nth(1)?.trim().parse::<u64>().ok();
+    Ok(log.lines().filter(|line| line.contains("flows go on")).filter_map(count).sum())
+}
+
+/// The shop's services, beside the gateway.
+fn shop(folder: &std::path::Path, base: u16) -> anyhow::Result<Killed> {
+    let shop = Command::new(workspace::binary("debug", "trunkline"))
+        .args(["shop", "--data"])
+        .arg(folder.join("shop"))
+        .args(["--listen-base", &format!("127.0.0.1:{base}")])
+        .stdout(std::process::Stdio::null())
+        .stderr(fs::File::create(folder.join("shop.log"))?)
+        .spawn()
+        .context("the shop can't be started")?;
+    Ok(Killed(shop))
 }
 
 /// A process that is killed, not asked to end.

@@ -6,7 +6,7 @@ use crate::command::watch;
 use crate::provide::{self, Npm};
 use crate::report::{Outcome, Report};
 use crate::workspace::{root, shared};
-use crate::{clients, conformance, ctk};
+use crate::{clients, conformance, crash, ctk};
 
 /// Runs every leg.
 pub(crate) fn run() -> anyhow::Result<bool> {
@@ -27,6 +27,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     });
     report.leg("cargo test", || cargo_test(npm.as_ref()));
     report.leg("workflow test kit", ctk::leg);
+    report.leg("crash", crash::leg);
     let mut built = false;
     report.leg("binaries", || {
         conformance::build()?;

@@ -352,6 +352,10 @@ async fn to_end(run: Arc<Run>) -> Result<Finished, Fault> {
     let outcome = interpret::workflow(&run).await;
     // Nothing is undone while a step is still under way.
     run.orphans.close();
+    if !run.orphans.is_empty() {
+        // What is known is written before the wait, which may be long.
+        run.flush().await?;
+    }
     run.orphans.wait().await;
     let fault = match outcome {
         Ok(output) => {

@@ -4,7 +4,7 @@
 //! over, which branch won) is taken from the journal, in the order in which it was written, so that the run takes the
 //! same turns. Only when all of that has been taken may it do anything new.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -60,6 +60,8 @@ struct Replay {
     /// Until when something waits.
     waiting: HashMap<Key, Timestamp>,
     compensating: bool,
+    /// The steps whose last attempt was not seen to end.
+    unfinished: BTreeSet<Key>,
     /// The tasks that were passed.
     passed: HashMap<Key, Timestamp>,
     /// The steps about which a person was asked who has not answered.
@@ -128,6 +130,7 @@ impl Journal {
                 Entry::Intended(intended) => {
                     let known = (intended.effects, intended.keyed);
                     state.repeatable.insert(intended.key.clone(), known);
+                    state.replay.unfinished.insert(intended.key.clone());
                     state.replay.intended.insert(intended.key.clone(), *intended);
                 }
                 Entry::Waiting { key, until, .. } => {
@@ -140,7 +143,10 @@ impl Journal {
                 Entry::Stuck { key, .. } => {
                     state.replay.stuck.insert(key);
                 }
-                Entry::Ended(ended) => state.replay.order.push_back(Turn::Ended(ended, time)),
+                Entry::Ended(ended) => {
+                    state.replay.unfinished.remove(&ended.key);
+                    state.replay.order.push_back(Turn::Ended(ended, time));
+                }
                 Entry::Decided { key, value } => {
                     state.replay.order.push_back(Turn::Decided(key, value, time))
                 }
@@ -286,7 +292,20 @@ impl Journal {
     pub(crate) fn take_intent(&self, key: &str, attempt: u32) -> Option<Intended> {
         let mut state = self.state.lock();
         let known = state.replay.intended.get(key).is_some_and(|intended| intended.attempt == attempt);
-        if known { state.replay.intended.remove(key) } else { None }
+        if !known {
+            return None;
+        }
+        state.replay.unfinished.remove(key);
+        state.replay.intended.remove(key)
+    }
+
+    /// The steps that an earlier process had begun and no branch of this run has come to again: theirs had gone before
+    /// the crash. Nobody knows what became of them.
+    pub(crate) fn take_unfinished(&self) -> Vec<Intended> {
+        let mut state = self.state.lock();
+        let keys = std::mem::take(&mut state.replay.unfinished);
+        let left = keys.iter().filter_map(|key| state.replay.intended.get(key).cloned());
+        left.filter(|intended| intended.undoes.is_none()).collect()
     }
 
     /// The steps that an earlier process saw end when their branch had gone.

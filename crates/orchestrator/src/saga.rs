@@ -97,6 +97,10 @@ impl Run {
     /// Undoes what was done, the last step first. Gives whether there was anything to undo.
     pub(crate) async fn compensate(self: &Arc<Self>, fault: &Fault) -> Result<bool, Fault> {
         self.learn_orphans();
+        for intended in self.journal.take_unfinished() {
+            let fault = Fault::timeout("the process ended while the call was under way");
+            self.saga.learn(&intended, &StepOutcome::Unknown(fault));
+        }
         let steps = self.saga.take();
         // Where nothing can be undone, it does not matter whether a step of unknown outcome was done.
         if steps.iter().all(|step| step.intended.undo.is_none()) {

@@ -85,7 +85,7 @@ impl Tools for Hands {
             if step.tool.starts_with("refuse") {
                 return Ok(ToolResult::text("no", true).into());
             }
-            if step.tool.starts_with("hang") {
+            if step.tool.starts_with("hang") && !world.keyed.lock().contains_key(&*step.idempotency_key) {
                 world.done(&step);
                 return std::future::pending().await;
             }
@@ -278,6 +278,20 @@ async fn a_step_cut_off_by_a_crash_is_found_out_by_its_key_or_asked_about() {
     assert_eq!(names.iter().filter(|name| *name == "hang_blind").count(), 1, "{names:?}");
     assert_eq!(names.iter().filter(|name| *name == "hang_keyed").count(), 1, "{names:?}");
     assert_eq!(names[names.len() - 2..], ["undo_a", "undo_x"]);
+}
+
+#[tokio::test]
+async fn a_step_whose_branch_had_gone_before_the_crash_is_undone_too() {
+    let mut bench = Bench::new().await;
+    let tasks = json!([
+        undoable("a", "book"),
+        {"both": {"fork": {"branches": [undoable("b", "hang_keyed"), call("c", "refuse_ship")]}}},
+    ]);
+    let id = bench.start(tasks).id;
+    bench.until(id, |entry| matches!(entry, Entry::Ended(end) if end.key.ends_with("/c"))).await;
+    assert_eq!(bench.restart().await, 1);
+    bench.until(id, |entry| matches!(entry, Entry::Finished(end) if end.status == Ending::Undone)).await;
+    assert_eq!(bench.world.names(), ["book", "hang_keyed", "undo_b", "undo_a"]);
 }
 
 #[tokio::test]
