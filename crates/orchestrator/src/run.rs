@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -121,6 +121,14 @@ impl Run {
     /// What tasks have exported.
     pub(crate) fn context(&self) -> Value {
         self.context.lock().clone()
+    }
+
+    /// The results that the steps of a plan have exported so far, by step.
+    pub(crate) fn exported_steps(&self) -> Map<String, Value> {
+        match self.context.lock().get("steps") {
+            Some(Value::Object(steps)) => steps.clone(),
+            _ => Map::new(),
+        }
     }
 
     /// Exports.

@@ -175,11 +175,7 @@ impl Run {
     /// The arguments of an undo whose step was not seen to end.
     fn undo_arguments(&self, intended: &Intended, undo: &Undo, result: &Json) -> Result<Value, Fault> {
         let arguments = intended.arguments.as_ref().map_or(Value::Null, Json::to_value);
-        let steps = match self.context().get_mut("steps") {
-            Some(Value::Object(steps)) => std::mem::take(steps),
-            _ => Map::new(),
-        };
-        let scope = scope(&self.input, steps, &arguments, &result.to_value());
+        let scope = scope(&self.input, self.exported_steps(), &arguments, &result.to_value());
         let evaluated = Template::new(undo.args.clone()).evaluate(&scope, &[], self.bounds.expression);
         evaluated.map_err(|error| Fault::expression(&undo.args.to_string(), &error))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use trunkline_model::{Effects, Json};
 
 use super::scope::Scope;
@@ -93,10 +93,7 @@ pub(super) async fn call(
 /// Makes the arguments of a step's undo while all that they are made of is in sight.
 fn prepare_undo(run: &Arc<Run>, step: &Step, saga: Option<&Saga>, scope: &Scope, value: &Value) {
     let Some(undo) = run.saga.undo_of(&step.key) else { return };
-    let mut steps = match run.context().get_mut("steps") {
-        Some(Value::Object(steps)) => std::mem::take(steps),
-        _ => Map::new(),
-    };
+    let mut steps = run.exported_steps();
     if let Some(id) = saga.and_then(|saga| saga.step.as_deref()) {
         steps.insert(id.to_owned(), value.clone());
     }
