@@ -17,6 +17,9 @@ use trunkline_orchestrator::{Engine, check};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
 
+/// Where MCP servers are told of the key under which they may recognise a call.
+pub(crate) const IDEMPOTENCY_KEY: &str = "dev.trunkline/idempotencyKey";
+
 /// The most contracts that are kept.
 const MAX_CONTRACTS: usize = 10_000;
 
@@ -151,6 +154,7 @@ impl Tools for FlowTools {
             resume: None,
             idempotency_key: Some(step.idempotency_key),
             journaled: true,
+            transaction: None,
         };
         let context = CallContext::unattended(step.principal, step.deadline);
         Box::pin(async move { gateway.call(request, context).await })
@@ -181,5 +185,5 @@ impl check::Tools for Seen<'_> {
 
 /// What MCP servers are told of the key: they have no header for it.
 fn meta(key: &str) -> Value {
-    json!({"dev.trunkline/idempotencyKey": key})
+    json!({IDEMPOTENCY_KEY: key})
 }

@@ -36,6 +36,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(flows::list))
         .routes(routes!(flows::instances, flows::start))
         .routes(routes!(flows::show, flows::order))
+        .routes(routes!(flows::begin))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .split_for_parts();

@@ -2,7 +2,7 @@
 //!
 //! - [`pipeline`]: the life of a call, one linear function. Every door enters there.
 //! - [`exchange`]: a call as a door sees it: notes and questions on the way, then the outcome.
-//! - [`flows`]: tools as the steps of flows see them.
+//! - [`flows`]: tools as the steps of flows see them; `transactions`: calls from outside that are steps.
 //! - [`mcp`]: the MCP door, over Streamable HTTP and standard input and output, for both protocol eras.
 //! - [`http`]: the HTTP door under `/v1`.
 //! - [`server`]: the listener that both stand behind.
@@ -20,6 +20,7 @@ pub mod pipeline;
 mod record;
 mod seal;
 pub mod server;
+mod transactions;
 
 pub use config::{Config, Record};
 pub use error::Error;

@@ -38,6 +38,8 @@ pub struct Request {
     pub idempotency_key: Option<Arc<str>>,
     /// The caller journals the call by itself: its record need not be durable before its answer.
     pub journaled: bool,
+    /// The transaction that it names, as it was written.
+    pub transaction: Option<Arc<str>>,
 }
 
 /// What a caller shows to prove who it is.
@@ -117,7 +119,7 @@ impl Drop for Running<'_> {
 }
 
 /// What a name stands for.
-struct Target {
+pub(crate) struct Target {
     service: Arc<dyn Service>,
     tool: Option<Arc<dyn Tool>>,
     own: Arc<str>,
@@ -145,6 +147,9 @@ impl Gateway {
     /// [`Failure`] where the call was refused, could not be made, or did not end in time. Either way it is in the
     /// record.
     pub async fn call(self: &Arc<Self>, request: Request, context: CallContext) -> Result<Outcome, Failure> {
+        if let Some(transaction) = self.transaction_of(&request, &context)? {
+            return self.call_within(transaction, request, context).await;
+        }
         let rules = self.rules.load_full();
         let (call, target) = match self.admit(&rules, &request, &context) {
             Ok(admitted) => admitted,
@@ -174,7 +179,7 @@ impl Gateway {
     }
 
     /// The phases before anything is done: limit, resolve, authorize, plan.
-    fn admit(
+    pub(crate) fn admit(
         &self,
         rules: &Rules,
         request: &Request,
@@ -462,6 +467,7 @@ pub(crate) mod tests {
             resume: None,
             idempotency_key: None,
             journaled: false,
+            transaction: None,
         };
         let context = gateway.context(Arc::new(Principal::local()));
         gateway.call(request, context).await

@@ -7,7 +7,6 @@ use std::task::Poll;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +19,7 @@ use crate::journal::{Journal, Sources};
 use crate::outside::{Endpoints, Tools};
 use crate::run::{Attempts, Base, Bounds, Definitions, Run};
 use crate::saga::Saga;
+use crate::transaction::{self, ByConversation, Transaction};
 use crate::workflow::Workflow;
 use crate::{Error, interpret, views};
 
@@ -55,6 +55,7 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     parts: Parts,
     running: Mutex<HashMap<InstanceId, Running>>,
+    conversations: ByConversation,
 }
 
 /// An instance that runs in this process.
@@ -115,7 +116,7 @@ impl Engine {
     /// Puts the parts together. Nothing runs yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, running: Mutex::default() }))
+        Self(Arc::new(Shared { parts, running: Mutex::default(), conversations: ByConversation::default() }))
     }
 
     /// Starts an instance. It goes on whether or not anyone waits for it.
@@ -123,21 +124,26 @@ impl Engine {
     /// # Errors
     /// [`Error::TooMany`].
     pub fn start(&self, start: Start) -> Result<Instance, Error> {
+        let Start { workflow, input, principal } = start;
+        self.launch(Started::of(&workflow, input), workflow, principal)
+    }
+
+    /// Begins an instance.
+    pub(crate) fn launch(
+        &self,
+        started: Started,
+        workflow: Arc<Workflow>,
+        principal: Arc<Principal>,
+    ) -> Result<Instance, Error> {
         let running = self.0.running.lock().len();
         if running >= self.0.parts.bounds.instances {
             return Err(Error::TooMany(running));
         }
-        let Start { workflow, input, principal } = start;
         let id = InstanceId((self.0.parts.sources.time_id)());
-        let started = Started {
-            flow: workflow.full_name(),
-            version: workflow.document.version.clone(),
-            hash: workflow.hash().clone(),
-            definition: Json::from_value(workflow.source()),
-            input: input.clone(),
-            parent: None,
-        };
-        let run = self.prepare(id, workflow, input.to_value(), principal);
+        if let Some(terms) = &started.transaction {
+            self.0.conversations.insert(id, &principal, terms)?;
+        }
+        let run = self.prepare(id, workflow, &started, principal);
         run.journal.note(Entry::Started(Box::new(started)));
         Ok(self.go(run))
     }
@@ -146,7 +152,7 @@ impl Engine {
         &self,
         id: InstanceId,
         workflow: Arc<Workflow>,
-        input: Value,
+        started: &Started,
         principal: Arc<Principal>,
     ) -> Arc<Run> {
         let parts = &self.0.parts;
@@ -165,8 +171,9 @@ impl Engine {
             interventions: Mutex::default(),
             stuck: tokio::sync::Notify::new(),
             passed: AtomicU64::new(0),
+            transaction: started.transaction.clone().map(|terms| Arc::new(Transaction::new(terms))),
         };
-        Run::new(base, workflow, input)
+        Run::new(base, workflow, started.input.to_value())
     }
 
     /// Runs an instance to its end, here or on the runtime of the engine.
@@ -179,6 +186,7 @@ impl Engine {
         let driven = async move {
             let ended = closing.run_until_cancelled(drive(work)).await.flatten();
             engine.0.running.lock().remove(&id);
+            engine.0.conversations.remove(id);
             if ended.is_some() {
                 let _ = sender.send(ended);
             }
@@ -221,7 +229,10 @@ impl Engine {
             return Err(Error::UnknownInstance(id));
         };
         let workflow = Workflow::from_source(Arc::new(started.definition.to_value()))?;
-        let run = self.prepare(id, Arc::new(workflow), started.input.to_value(), principal);
+        if let Some(terms) = &started.transaction {
+            self.0.conversations.insert(id, &principal, terms)?;
+        }
+        let run = self.prepare(id, Arc::new(workflow), &started, principal);
         let cancelled = entries.iter().any(|(entry, ..)| matches!(entry, Entry::CancelRequested { .. }));
         if cancelled {
             run.cancel.cancel();
@@ -291,7 +302,22 @@ impl Engine {
         &self.0.parts.log
     }
 
-    fn run(&self, id: InstanceId) -> Result<Arc<Run>, Error> {
+    /// The time of day.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0.parts.sources.now)()
+    }
+
+    /// What steps call.
+    pub(crate) fn tools(&self) -> Arc<dyn Tools> {
+        self.0.parts.tools.clone()
+    }
+
+    /// The open transactions of conversations.
+    pub(crate) fn conversations(&self) -> &ByConversation {
+        &self.0.conversations
+    }
+
+    pub(crate) fn run(&self, id: InstanceId) -> Result<Arc<Run>, Error> {
         self.0.running.lock().get(&id).map(|running| running.run.clone()).ok_or(Error::UnknownInstance(id))
     }
 }
@@ -349,7 +375,10 @@ async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>)
 
 /// Interprets the workflow, and undoes what it did where it fails.
 async fn to_end(run: Arc<Run>) -> Result<Finished, Fault> {
-    let outcome = interpret::workflow(&run).await;
+    let outcome = match &run.transaction {
+        Some(transaction) => transaction::until_end(&run, transaction).await,
+        None => interpret::workflow(&run).await,
+    };
     // Nothing is undone while a step is still under way.
     run.orphans.close();
     if !run.orphans.is_empty() {

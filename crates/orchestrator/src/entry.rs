@@ -11,6 +11,8 @@ use trunkline_model::{Effects, Event, EventData, Json, Principal};
 use uuid::Uuid;
 
 use crate::fault::Fault;
+use crate::transaction::Terms;
+use crate::workflow::Workflow;
 
 /// The first part of the CloudEvents type of every entry.
 const TYPE: &str = "dev.trunkline.flow.";
@@ -114,6 +116,25 @@ pub struct Started {
     /// The instance and step that started it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub parent: Option<(InstanceId, Key)>,
+    /// It is a transaction, on these terms.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transaction: Option<Terms>,
+}
+
+impl Started {
+    /// The beginning of an instance of a workflow.
+    #[must_use]
+    pub fn of(workflow: &Workflow, input: Json) -> Self {
+        Self {
+            flow: workflow.full_name(),
+            version: workflow.document.version.clone(),
+            hash: workflow.hash().clone(),
+            definition: Json::from_value(workflow.source()),
+            input,
+            parent: None,
+            transaction: None,
+        }
+    }
 }
 
 /// A step that is about to be done. Its arguments are the event's parameters.

@@ -38,6 +38,40 @@ pub enum Error {
     /// Flows are tools; there is nothing else.
     #[error("flows have tools only: no prompts and no resources")]
     ToolsOnly,
+    /// No transaction of this identity is open for this caller.
+    #[error("no transaction {0} is open")]
+    TransactionOver(InstanceId),
+    /// The conversation has an open transaction already.
+    #[error("the transaction {0} is open in this conversation")]
+    TransactionOpen(InstanceId),
+    /// A transaction has had as many calls as it may.
+    #[error("the transaction {transaction} has had {limit} calls, and no more may be made")]
+    TooManyCalls {
+        /// The transaction.
+        transaction: InstanceId,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// A call of a transaction was not made.
+    #[error("the call was not made as a step of {transaction}: {fault}")]
+    NotCalled {
+        /// The transaction.
+        transaction: InstanceId,
+        /// Why.
+        fault: Box<crate::Fault>,
+    },
+    /// A flow can't be a step of a transaction.
+    #[error("a flow can't be a step of the transaction {0}: it is a saga of its own")]
+    FlowInside(InstanceId),
+    /// No transaction is named, and the conversation has none.
+    #[error("no transaction is named, and none is open in this conversation")]
+    NoTransaction,
+    /// An undo that can't be read.
+    #[error("the undo can't be read: {0}")]
+    Undo(String),
+    /// A call from outside can be made once.
+    #[error("a call of a transaction was to be made a second time")]
+    CalledTwice,
     /// The event log fails.
     #[error(transparent)]
     Log(#[from] trunkline_event_log::Error),
@@ -89,6 +123,37 @@ impl From<Error> for Failure {
             .status(503),
             Error::ToolsOnly => {
                 Self::caller("TL7006", "Flows are tools", detail, "Call one of its tools.").status(404)
+            }
+            Error::TransactionOver(_) | Error::NoTransaction => Self::caller(
+                "TL7010",
+                "No such transaction",
+                detail,
+                "It has ended, or was never begun: open another one with begin. See `trunkline flow list`.",
+            )
+            .status(409),
+            Error::TransactionOpen(_) => Self::caller(
+                "TL7011",
+                "A transaction is open already",
+                detail,
+                "Go on in that one, or end it with commit or rollback.",
+            )
+            .status(409),
+            Error::TooManyCalls { .. } => Self::caller(
+                "TL7012",
+                "Too many calls in a transaction",
+                detail,
+                "Commit it and open another one.",
+            )
+            .status(409),
+            Error::NotCalled { .. } | Error::CalledTwice | Error::FlowInside(_) => Self::caller(
+                "TL7013",
+                "Not made in the transaction",
+                detail,
+                "Nothing was done. Call again, or roll the transaction back.",
+            )
+            .status(409),
+            Error::Undo(_) => {
+                Self::caller("TL7014", "Not an undo", detail, "Write {\"tool\": NAME, \"args\": {…}}.")
             }
             Error::Log(error) => error.into(),
         }

@@ -8,15 +8,21 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+use futures_util::FutureExt as _;
+use futures_util::future::Shared;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use trunkline_event_log::{EventLog, Expected};
-use trunkline_model::{Effects, Principal};
+use trunkline_model::{BoxFuture, Effects, Event, Principal};
 use uuid::Uuid;
 
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
 use crate::published::Published;
+
+/// The most bytes of arguments and results that are put into one append, where there is more than one entry. The log
+/// takes 16 MiB.
+const MAX_APPEND: usize = 4 << 20;
 
 /// Where time and identities come from.
 #[derive(Clone)]
@@ -40,7 +46,15 @@ pub(crate) struct Journal {
 #[derive(Default)]
 struct State {
     /// What waits for the next append.
-    pending: Vec<(Entry, Timestamp)>,
+    pending: VecDeque<Event>,
+    /// How many entries were noted, and how many of them are durable.
+    noted: u64,
+    durable: u64,
+    /// The append under way. Whoever waits for it drives it, so it is made also where the branch that began it is
+    /// dropped.
+    writing: Option<Shared<BoxFuture<'static, trunkline_event_log::Result<u64>>>>,
+    /// The log has taken an append no more: the journal has a gap, and nothing may be written after it.
+    broken: Option<trunkline_event_log::Error>,
     /// The effects of the steps that were intended, and whether they honour a key.
     repeatable: HashMap<Key, (Effects, bool)>,
     /// What waits can't be found out again: it has to be written also where the run has nothing more to write.
@@ -199,7 +213,9 @@ impl Journal {
             state.time = Some(time);
         }
         if known.is_none() {
-            state.pending.push((entry, time));
+            let id = (self.sources.time_id)();
+            state.pending.push_back(entry.into_event(self.instance, &self.flow, &self.principal, id, time));
+            state.noted += 1;
         }
     }
 
@@ -214,21 +230,55 @@ impl Journal {
         self.state.lock().urgent
     }
 
-    /// Writes what was noted. When it returns, all of it is durable.
+    /// Writes what was noted. When it returns, all of it is durable, whichever branch of the run wrote it.
     pub(crate) async fn flush(&self) -> trunkline_event_log::Result<()> {
-        let events = {
-            let mut state = self.state.lock();
-            let entries = std::mem::take(&mut state.pending);
-            state.urgent = false;
-            let event = |(entry, time): (Entry, Timestamp)| {
-                entry.into_event(self.instance, &self.flow, &self.principal, (self.sources.time_id)(), time)
+        let wanted = self.state.lock().noted;
+        loop {
+            let writing = {
+                let mut state = self.state.lock();
+                if let Some(error) = &state.broken {
+                    return Err(error.clone());
+                }
+                if state.durable >= wanted {
+                    return Ok(());
+                }
+                match &state.writing {
+                    Some(writing) => writing.clone(),
+                    None => self.write(&mut state),
+                }
             };
-            entries.into_iter().map(event).collect::<Vec<_>>()
-        };
-        if events.is_empty() {
-            return Ok(());
+            let written = writing.clone().await;
+            let mut state = self.state.lock();
+            if state.writing.as_ref().is_some_and(|current| current.ptr_eq(&writing)) {
+                state.writing = None;
+            }
+            match written {
+                Ok(durable) => state.durable = state.durable.max(durable),
+                Err(error) => state.broken = Some(error),
+            }
         }
-        self.log.append(self.instance.0, Expected::Any, events).await.map(|_| ())
+    }
+
+    /// Begins to write what was noted, as much of it as one append may take.
+    fn write(&self, state: &mut State) -> Shared<BoxFuture<'static, trunkline_event_log::Result<u64>>> {
+        let mut bytes = 0;
+        let mut events = Vec::with_capacity(state.pending.len());
+        while let Some(event) = state.pending.pop_front() {
+            bytes += event.data.parameters.as_str().len() + event.data.context.as_str().len();
+            if bytes > MAX_APPEND && !events.is_empty() {
+                state.pending.push_front(event);
+                break;
+            }
+            events.push(event);
+        }
+        state.urgent = !state.pending.is_empty();
+        let durable = state.noted - state.pending.len() as u64;
+        let (log, instance) = (self.log.clone(), self.instance.0);
+        let append: BoxFuture<'static, _> =
+            Box::pin(async move { log.append(instance, Expected::Any, events).await.map(|_| durable) });
+        let writing = append.shared();
+        state.writing = Some(writing.clone());
+        writing
     }
 
     /// Whether all that an earlier process wrote has been taken.
@@ -276,6 +326,11 @@ impl Journal {
             Turn::Resolved(_, resolution, _) => Some(resolution),
             _ => None,
         }
+    }
+
+    /// How many steps were intended so far.
+    pub(crate) fn intended(&self) -> usize {
+        self.state.lock().repeatable.len()
     }
 
     /// What the last intent of a step says of repeating it.

@@ -17,6 +17,7 @@ pub mod published;
 mod run;
 mod saga;
 pub mod service;
+pub mod transaction;
 pub mod views;
 pub mod workflow;
 

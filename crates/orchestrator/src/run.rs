@@ -20,6 +20,7 @@ use crate::fault::Fault;
 use crate::journal::Journal;
 use crate::outside::{Endpoints, Tools};
 use crate::saga::Saga;
+use crate::transaction::Transaction;
 use crate::workflow::Workflow;
 
 pub(crate) use step::{Attempts, Step, Target};
@@ -97,6 +98,8 @@ pub(crate) struct Base {
     /// Told when a step gets stuck.
     pub(crate) stuck: tokio::sync::Notify,
     pub(crate) passed: AtomicU64,
+    /// Its steps are calls from outside.
+    pub(crate) transaction: Option<Arc<Transaction>>,
 }
 
 impl std::ops::Deref for Run {
@@ -172,7 +175,7 @@ impl Run {
     }
 
     /// Sleeps until a time of day.
-    async fn sleep_until(&self, until: Timestamp) {
+    pub(crate) async fn sleep_until(&self, until: Timestamp) {
         // Looks at the clock again from time to time: it may have been set.
         const STEP: Duration = Duration::from_secs(3600);
         loop {

@@ -151,6 +151,7 @@ impl Run {
                         undoes: Some(intended.key.clone()),
                         timeout: None,
                         idempotency_key: None,
+                        outside: None,
                     };
                     match self.step(&step).await {
                         Ok(_) => return Ok(()),
@@ -204,6 +205,7 @@ impl Run {
                     undoes: Some(intended.key.clone()),
                     timeout: None,
                     idempotency_key: Some(intended.idempotency_key.clone()),
+                    outside: None,
                 };
                 match self.attempt(&step).await? {
                     StepOutcome::Succeeded(result) => return Ok(Found::Done(result)),

@@ -2,6 +2,8 @@
 //!
 //! They stand in the catalogue beside all other tools, so every door has them: MCP, HTTP, the command line.
 
+mod transactions;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +23,18 @@ use crate::run::Definitions;
 use crate::views;
 use crate::workflow::{SchemaRef, Workflow};
 use crate::{Error, Instance};
+use transactions::Verb;
+
+pub use transactions::end;
 
 /// The name of the service that flows are tools of.
 pub const SERVICE: &str = "flows";
+
+/// Whether a tool of the service may be called while a transaction is open: the others are sagas of their own.
+#[must_use]
+pub fn steers(name: &str) -> bool {
+    matches!(name, "begin" | "transact" | "commit" | "rollback" | "get_run")
+}
 
 /// What is left of a call's time for its answer.
 const MARGIN: Duration = Duration::from_millis(250);
@@ -107,6 +118,7 @@ impl Flows {
     pub fn refresh(&self) {
         let mut tools: Vec<Arc<dyn Tool>> =
             vec![self.tool(run_plan(), Kind::RunPlan), self.tool(get_run(), Kind::GetRun)];
+        tools.extend(transactions::specs().map(|(spec, verb)| self.tool(spec, Kind::Transaction(verb))));
         for workflow in self.shared.library.newest() {
             tools.push(self.tool(named(&workflow), Kind::Named(workflow)));
         }
@@ -157,6 +169,7 @@ impl Service for Flows {
 enum Kind {
     RunPlan,
     GetRun,
+    Transaction(Verb),
     Named(Arc<Workflow>),
 }
 
@@ -180,6 +193,7 @@ impl Tool for FlowTool {
             match &self.kind {
                 Kind::RunPlan => self.run_plan(call, context).await,
                 Kind::GetRun => self.get_run(call, context).await,
+                Kind::Transaction(verb) => self.transaction(*verb, call, context).await,
                 Kind::Named(workflow) => {
                     let started = self.start(workflow.clone(), call.arguments.clone(), context)?;
                     Ok(wait(started, context.deadline, None).await?.into())

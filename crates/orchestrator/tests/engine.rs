@@ -16,9 +16,10 @@ use trunkline_event_log::EventLog;
 use trunkline_model::{BoxFuture, EffectState, Effects, Failure, Json, Outcome, Principal, ToolResult};
 use trunkline_orchestrator::entry::{Finished, Undo};
 use trunkline_orchestrator::outside::{Contract, NoEndpoints, StepCall, Tools};
+use trunkline_orchestrator::transaction::{Decision, OutsideCall};
 use trunkline_orchestrator::workflow::Workflow;
 use trunkline_orchestrator::{
-    Bounds, Definitions, Ending, Engine, Entry, InstanceId, Parts, Resolution, Sources, Start, views,
+    Bounds, Definitions, Ending, Engine, Entry, Error, InstanceId, Parts, Resolution, Sources, Start, views,
 };
 use uuid::Uuid;
 
@@ -33,9 +34,24 @@ struct World {
     /// How often a tool of this name still fails.
     failing: Mutex<HashMap<String, usize>>,
     count: AtomicUsize,
+    /// Where it is set, every call looks whether its intent is in the log.
+    record: Mutex<Option<EventLog>>,
+    unrecorded: AtomicUsize,
 }
 
 impl World {
+    /// Counts a call whose intent is not in the log when it is made.
+    async fn look(&self, step: &StepCall) {
+        let Some(log) = self.record.lock().clone() else { return };
+        let page = log.read_stream(step.instance.0, 1, 10_000).await.unwrap();
+        let known = page.events.iter().filter_map(|recorded| Entry::of_event(recorded).unwrap()).any(|entry| {
+            matches!(entry, Entry::Intended(intended) if intended.idempotency_key == step.idempotency_key)
+        });
+        if !known {
+            self.unrecorded.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn names(&self) -> Vec<String> {
         self.calls.lock().iter().map(|(name, _)| name.clone()).collect()
     }
@@ -75,6 +91,7 @@ impl Tools for Hands {
     fn call(&self, step: StepCall) -> BoxFuture<'static, Result<Outcome, Failure>> {
         let world = self.0.clone();
         Box::pin(async move {
+            world.look(&step).await;
             let lost = || Failure::service("TL4005", "Lost", "no answer", EffectState::Unknown, "Look.");
             if let Some(left) = world.failing.lock().get_mut(&*step.tool)
                 && *left > 0
@@ -356,4 +373,145 @@ async fn a_timeout_ends_a_task_and_its_step_is_still_waited_for() {
     let finished = bench.run(json!([undoable("a", "book"), slow])).await;
     assert_eq!(finished.status, Ending::Undone);
     assert_eq!(finished.fault.unwrap().status, 408);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_made_before_its_intent_is_in_the_log() {
+    let bench = Bench::new().await;
+    *bench.world.record.lock() = Some(bench.log.clone());
+    let branches: Vec<Value> = (0..24)
+        .map(|n| {
+            let steps: Vec<Value> = (0..4).map(|m| call(&format!("s{m}"), "book")).collect();
+            json!({format!("b{n}"): {"do": steps}})
+        })
+        .collect();
+    let finished = bench.run(json!([{"all": {"fork": {"branches": branches}}}])).await;
+    assert_eq!(finished.status, Ending::Completed, "{finished:?}");
+    assert_eq!(bench.world.names().len(), 96);
+    assert_eq!(bench.world.unrecorded.load(Ordering::Relaxed), 0);
+}
+
+/// Calls a tool as a step of a transaction.
+async fn within(bench: &Bench, id: InstanceId, tool: &str) -> Result<Outcome, Failure> {
+    let (hands, principal) = (Hands(bench.world.clone()), Arc::new(Principal::local()));
+    let (name, given) = (Arc::<str>::from(tool), Json::from_value(&json!({"name": tool})));
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let (tool, arguments, by) = (name.clone(), given.clone(), principal.clone());
+    let make = move |idempotency_key| {
+        hands.call(StepCall { instance: id, tool, arguments, idempotency_key, principal: by, deadline })
+    };
+    let undo = name.starts_with("own").then(|| Undo {
+        tool: Arc::from(format!("undo_{name}")),
+        args: json!({"number": "${ .result.number }"}),
+        safe: false,
+    });
+    let call = OutsideCall {
+        tool: name,
+        arguments: given,
+        idempotency_key: None,
+        undo,
+        deadline,
+        make: Box::new(make),
+    };
+    bench.engine.within(id, &principal, call).await
+}
+
+fn begin(bench: &Bench, timeout: Duration) -> trunkline_orchestrator::Instance {
+    let conversation = Some(Arc::from("talk"));
+    bench.engine.begin(Arc::new(Principal::local()), timeout, conversation, None).unwrap()
+}
+
+/// Waits until a transaction takes calls.
+async fn opened(bench: &Bench, id: InstanceId) {
+    bench.until(id, |entry| matches!(entry, Entry::Started(_))).await;
+}
+
+fn end(bench: &Bench, id: InstanceId, decision: Decision) -> Result<trunkline_orchestrator::Instance, Error> {
+    bench.engine.end(id, &Principal::local(), decision)
+}
+
+fn rollback() -> Decision {
+    Decision::Rollback { by: Some("anna".to_owned()), reason: "changed her mind".to_owned() }
+}
+
+#[tokio::test]
+async fn a_transaction_is_undone_as_a_whole_or_kept() {
+    let mut bench = Bench::new().await;
+    let kept = begin(&bench, Duration::from_secs(60));
+    opened(&bench, kept.id).await;
+    let conversation: Arc<str> = Arc::from("talk");
+    assert_eq!(bench.engine.transaction_of(&Principal::local(), &conversation), Some(kept.id));
+    let second = bench.engine.begin(
+        Arc::new(Principal::local()),
+        Duration::from_secs(1),
+        Some(conversation.clone()),
+        None,
+    );
+    assert!(matches!(second, Err(Error::TransactionOpen(_))));
+    within(&bench, kept.id, "declared_book").await.unwrap();
+    let finished =
+        end(&bench, kept.id, Decision::Commit { by: "anna".to_owned() }).unwrap().finished().await.unwrap();
+    assert_eq!(finished.status, Ending::Completed, "{finished:?}");
+    assert_eq!(bench.engine.transaction_of(&Principal::local(), &conversation), None);
+
+    let undone = begin(&bench, Duration::from_secs(60));
+    opened(&bench, undone.id).await;
+    within(&bench, undone.id, "declared_book").await.unwrap();
+    // What was done before a crash is undone after it, and calls go on.
+    assert_eq!(bench.restart().await, 1);
+    opened(&bench, undone.id).await;
+    bench.until(undone.id, |entry| matches!(entry, Entry::Ended(_))).await;
+    within(&bench, undone.id, "read_stock").await.unwrap();
+    let refused = within(&bench, undone.id, "refuse_pack").await.unwrap();
+    assert!(matches!(refused, Outcome::Complete(result) if result.is_error));
+    within(&bench, undone.id, "own_charge").await.unwrap();
+    let finished = end(&bench, undone.id, rollback()).unwrap().finished().await.unwrap();
+    assert_eq!(finished.status, Ending::Undone, "{finished:?}");
+    assert_eq!(
+        bench.world.names(),
+        ["declared_book", "declared_book", "read_stock", "own_charge", "undo_own_charge", "undo_declared"]
+    );
+    assert_eq!(bench.world.calls.lock()[4].1, json!({"number": 4}));
+    assert!(within(&bench, undone.id, "book").await.is_err());
+    assert_eq!(bench.restart().await, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_left_open_rolls_back() {
+    let mut bench = Bench::new().await;
+    let instance = begin(&bench, Duration::from_millis(300));
+    opened(&bench, instance.id).await;
+    within(&bench, instance.id, "declared_book").await.unwrap();
+    let finished = instance.finished().await.unwrap();
+    assert_eq!(finished.status, Ending::Undone, "{finished:?}");
+    assert_eq!(bench.world.names(), ["declared_book", "undo_declared"]);
+    // Also where its time runs out while no process is there.
+    let instance = begin(&bench, Duration::from_millis(300));
+    opened(&bench, instance.id).await;
+    within(&bench, instance.id, "declared_book").await.unwrap();
+    let id = instance.id;
+    bench.restart().await;
+    bench.until(id, |entry| matches!(entry, Entry::Finished(end) if end.status == Ending::Undone)).await;
+    assert_eq!(bench.world.names()[2..], ["declared_book", "undo_declared"]);
+}
+
+#[tokio::test]
+async fn a_call_of_a_transaction_whose_outcome_is_unknown_is_found_out_before_its_undo() {
+    let mut bench = Bench::new().await;
+    let instance = begin(&bench, Duration::from_secs(60));
+    let id = instance.id;
+    opened(&bench, id).await;
+    {
+        let call = std::pin::pin!(within(&bench, id, "hang_keyed_declared"));
+        let begun = bench.until(id, |entry| matches!(entry, Entry::Intended(_)));
+        tokio::select! { _ = call => panic!("it hangs"), () = begun => {} }
+    }
+    while bench.world.names().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    bench.restart().await;
+    bench.until(id, |entry| matches!(entry, Entry::Ended(end) if end.orphan)).await;
+    let finished = end(&bench, id, rollback()).unwrap().finished().await.unwrap();
+    assert_eq!(finished.status, Ending::Undone, "{finished:?}");
+    assert_eq!(bench.world.names(), ["hang_keyed_declared", "undo_declared"]);
 }

@@ -68,6 +68,8 @@ pub(crate) struct Origin {
     pub(crate) responses: Option<Json>,
     pub(crate) state: Option<String>,
     pub(crate) conversation: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) transaction: Option<Arc<str>>,
     /// The way back to the caller.
     pub(crate) door: Option<WayBack>,
 }
@@ -97,6 +99,7 @@ impl Origin {
             responses: resume.map(|resume| resume.responses.clone()),
             state: resume.and_then(|resume| resume.state.clone()),
             conversation: context.conversation.clone(),
+            transaction: request.transaction.clone(),
             door,
         }
     }
@@ -113,6 +116,7 @@ impl Origin {
             resume: self.responses.clone().map(|responses| Resume { responses, state: self.state.clone() }),
             idempotency_key: None,
             journaled: false,
+            transaction: self.transaction.clone(),
         }
     }
 }

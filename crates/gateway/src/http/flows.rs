@@ -9,6 +9,7 @@ use http::{HeaderMap, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_model::{Principal, PrincipalKind};
+use trunkline_orchestrator::transaction::Decision;
 use trunkline_orchestrator::views::{self, InstanceFilter, InstanceRow};
 use trunkline_orchestrator::{Error as FlowError, InstanceId, Resolution, service};
 use utoipa::{IntoParams, ToSchema};
@@ -152,6 +153,20 @@ pub(crate) async fn start(
     tools::call(State(gateway), Extension(principal), path, headers, Body::from(arguments.to_string())).await
 }
 
+/// Opens a transaction, as a call of the tool `begin` does. The body is its arguments. Calls belong to it that have the header
+/// `Trunkline-Transaction`, or the same `Trunkline-Conversation` as this request.
+#[utoipa::path(post, path = "/v1/transactions", request_body = Value,
+    responses((status = 200, description = "The answer of the tool `begin`")))]
+pub(crate) async fn begin(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response<Body>, Problem> {
+    let path = Ok(Path("begin:call".to_owned()));
+    tools::call(State(gateway), Extension(principal), path, headers, body).await
+}
+
 /// One instance with its steps and its journal.
 #[utoipa::path(get, path = "/v1/instances/{id}", params(("id" = String, Path)),
     responses((status = 200, body = Value), (status = 404, description = "No such instance")))]
@@ -171,10 +186,11 @@ pub(crate) async fn show(
     Ok(Json(shown))
 }
 
-/// Asks something of an instance. The path is `/v1/instances/{id}:cancel` (it undoes what it has done) or
-/// `/v1/instances/{id}:resolve` (what to do with a step that is stuck).
+/// Asks something of an instance. The path is `/v1/instances/{id}:cancel` (it undoes what it has done),
+/// `/v1/instances/{id}:resolve` (what to do with a step that is stuck), `/v1/instances/{id}:commit` or
+/// `/v1/instances/{id}:rollback` (of a transaction).
 #[utoipa::path(post, path = "/v1/instances/{id}", request_body = Order,
-    params(("id" = String, Path, description = "the identity with the suffix `:cancel` or `:resolve`")),
+    params(("id" = String, Path, description = "the identity with the suffix `:cancel`, `:resolve`, `:commit` or `:rollback`")),
     responses((status = 200, body = Value), (status = 404, description = "It does not run"),
         (status = 409, description = "Nothing of it is stuck")))]
 pub(crate) async fn order(
@@ -196,6 +212,18 @@ pub(crate) async fn order(
     };
     let id = seen(door, &principal, id).await?;
     match verb {
+        "commit" | "rollback" => {
+            let by = principal.id.to_string();
+            let decision = match (verb, order.reason) {
+                ("commit", _) => Decision::Commit { by },
+                (_, reason) => {
+                    let reason = reason.unwrap_or_else(|| "it was rolled back".to_owned());
+                    Decision::Rollback { by: Some(by), reason }
+                }
+            };
+            let deadline = gateway.context(principal.clone()).deadline;
+            return Ok(Json(service::end(&door.engine, id, &principal, decision, deadline).await?));
+        }
         "cancel" => door.engine.cancel(id, &principal.id, order.reason.as_deref()).await?,
         "resolve" => {
             let (Some(step), Some(resolution)) = (order.step, order.resolution) else {

@@ -204,6 +204,7 @@ async fn run(
         resume: None,
         idempotency_key: key.map(Arc::from),
         journaled: false,
+        transaction: text("trunkline-transaction").map(Arc::from),
     };
     let mut context = gateway.context(principal);
     context.trace = trace_of(headers);

@@ -208,6 +208,7 @@ async fn call(
     };
     let request = Request {
         meta: meta.passed_on(session.asked_log_level()),
+        transaction: meta.transaction.clone(),
         ..request(gateway, peer.door, body, message, params)?
     };
     let mut context = context(gateway, peer, &meta);

@@ -125,6 +125,8 @@ pub(crate) mod keys {
     pub(crate) const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
     pub(crate) const SERVER: &str = "io.modelcontextprotocol/serverInfo";
     pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    /// Our own.
+    pub(crate) const TRANSACTION: &str = "dev.trunkline/transaction";
 }
 
 /// `_meta`, taken apart.
@@ -137,6 +139,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) tracestate: Option<Arc<str>>,
     pub(crate) baggage: Option<Arc<str>>,
+    /// The transaction that a call belongs to.
+    pub(crate) transaction: Option<Arc<str>>,
     rest: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
@@ -157,6 +161,7 @@ impl<'a> Meta<'a> {
                 "traceparent" => meta.traceparent = text(value),
                 "tracestate" => meta.tracestate = text(value),
                 "baggage" => meta.baggage = text(value),
+                keys::TRANSACTION => meta.transaction = text(value),
                 _ => meta.rest.push((key, value)),
             }
         }

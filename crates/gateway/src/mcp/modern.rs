@@ -27,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) door: &'static str,
     /// Trace context of the transport; a message's own comes first.
     pub(crate) trace: TraceContext,
+    /// The conversation that all messages of the transport belong to, where it is one.
+    pub(crate) conversation: Option<Arc<str>>,
 }
 
 /// What the answer to a call needs to know.
@@ -138,8 +140,11 @@ async fn call(
     id: &Json,
 ) -> Result<Answer, Failure> {
     let log_level = meta.log_level.and_then(text).and_then(|level| severity(&level));
-    let request =
-        Request { meta: meta.passed_on(log_level), ..request(gateway, peer.door, body, message, params)? };
+    let request = Request {
+        meta: meta.passed_on(log_level),
+        transaction: meta.transaction.clone(),
+        ..request(gateway, peer.door, body, message, params)?
+    };
     if let Some(headers) = headers
         && request.operation == Operation::CallTool
         && let Some(tool) = gateway.catalog().snapshot().tools.get(&request.name)
@@ -184,6 +189,7 @@ pub(super) fn context(gateway: &Gateway, peer: &Peer, meta: &Meta<'_>) -> CallCo
         },
         None => peer.trace.clone(),
     };
+    context.conversation.clone_from(&peer.conversation);
     context
 }
 
@@ -227,6 +233,7 @@ pub(super) fn request(
         resume: None,
         idempotency_key: None,
         journaled: false,
+        transaction: None,
     })
 }
 

@@ -37,8 +37,12 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let (messages, queue) = mpsc::channel(BACKLOG);
     let writing = gateway.spawn(write(output, queue));
-    let peer =
-        Peer { principal: Arc::new(Principal::local()), door: "stdio", trace: TraceContext::default() };
+    let peer = Peer {
+        principal: Arc::new(Principal::local()),
+        door: "stdio",
+        trace: TraceContext::default(),
+        conversation: Some(Arc::from(format!("stdio-{}", gateway.process))),
+    };
     let limit = gateway.rules.load().config.max_request_bytes;
     let mut client = Client {
         gateway,

@@ -67,7 +67,7 @@ async fn post(
     check_media_types(&head.headers)?;
     let limit = gateway.rules.load().config.max_request_bytes;
     let body = read_body(body, limit).await?;
-    let peer = Peer { principal, door: "mcp", trace: legacy::trace_of(&head.headers) };
+    let peer = Peer { principal, door: "mcp", trace: legacy::trace_of(&head.headers), conversation: None };
     if body.trim_ascii_start().first() == Some(&b'[') {
         return batch(gateway, &peer, &head.headers, &body).await;
     }

@@ -17,6 +17,7 @@ use super::Run;
 use crate::entry::{Ended, Entry, Intended, Key, Resolution, StepOutcome, Undo};
 use crate::fault::Fault;
 use crate::outside::{Contract, EndpointCall, StepCall, value_of};
+use crate::transaction::Outside;
 
 /// How often it is looked for a tool whose service is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -49,6 +50,8 @@ pub(crate) struct Step {
     pub(crate) timeout: Option<Duration>,
     /// The key under which the tool may recognise it, where it is not the step's own.
     pub(crate) idempotency_key: Option<Arc<str>>,
+    /// The call comes from outside: no task of the run waits for it.
+    pub(crate) outside: Option<Arc<Outside>>,
 }
 
 /// How often each step was tried, and how often it was refused.
@@ -232,6 +235,10 @@ impl Run {
     fn call(&self, step: &Step, idempotency_key: Arc<str>) -> BoxFuture<'static, StepOutcome> {
         let deadline = Instant::now() + step.timeout.unwrap_or(self.bounds.step);
         match &step.target {
+            Target::Tool(_) if let Some(outside) = &step.outside => {
+                let call = outside.clone().call(idempotency_key);
+                Box::pin(async move { outcome_of(call.await) })
+            }
             Target::Tool(tool) => {
                 let call = self.tools.call(StepCall {
                     instance: self.journal.instance,
@@ -270,6 +277,7 @@ impl Run {
         orphan: bool,
     ) -> StepOutcome {
         self.learn(step, intended, &outcome);
+        let orphan = orphan || step.outside.is_some();
         let duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         let ended = Ended { key: step.key.clone(), attempt, duration_us, orphan, outcome: outcome.clone() };
         // What a step that may only be done once has come to must not be lost while others are waited for.

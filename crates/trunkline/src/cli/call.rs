@@ -24,6 +24,9 @@ pub(super) struct Call {
     /// One argument. The value is read as JSON where it is JSON, else as text. Can be given again.
     #[arg(long = "arg", value_name = "NAME=VALUE")]
     args: Vec<String>,
+    /// The transaction that the call is to be a step of.
+    #[arg(long, value_name = "ID")]
+    transaction: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -55,7 +58,10 @@ impl Call {
             let (name, value) = named(arg)?;
             arguments.insert(name, value);
         }
-        let client = self.server.client()?;
+        let mut client = self.server.client()?;
+        if let Some(transaction) = self.transaction {
+            client = client.with("trunkline-transaction", transaction);
+        }
         let path = format!("{}:call", self.tool);
         let body = Value::Object(arguments).to_string();
         let answer: Answer = block_on(client.post(&["v1", "tools", &path], body))?;

@@ -35,6 +35,8 @@ pub(super) struct ServerArgs {
 pub(super) struct Client {
     base: Url,
     key: Option<String>,
+    /// A header of every request.
+    header: Option<(&'static str, String)>,
     http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
@@ -83,7 +85,12 @@ impl Client {
             .enable_http1()
             .wrap_connector(connector);
         let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
-        Self { base, key, http: HttpClient::builder(TokioExecutor::new()).build(https) }
+        Self { base, key, header: None, http: HttpClient::builder(TokioExecutor::new()).build(https) }
+    }
+
+    /// With another header in every request.
+    pub(super) fn with(self, name: &'static str, value: String) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 
     /// Who is asked, without a password.
@@ -129,6 +136,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(url.as_str()).header("accept", accept);
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
+        }
+        if let Some((name, value)) = &self.header {
+            request = request.header(*name, value);
         }
         if body.is_some() {
             request = request.header("content-type", "application/json");

@@ -63,6 +63,28 @@ enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Open a transaction: calls made with `trunkline call --transaction` can be undone together.
+    Begin {
+        /// What it is for.
+        #[arg(long)]
+        title: Option<String>,
+        /// After how many seconds it rolls back by itself, where it was not ended.
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
+    /// End a transaction. What its calls did stays done.
+    Commit {
+        /// The transaction.
+        transaction: String,
+    },
+    /// End a transaction and undo what its calls did.
+    Rollback {
+        /// The transaction.
+        transaction: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
     /// Say what to do with a step that is stuck.
     Resolve {
         /// The instance.
@@ -109,9 +131,7 @@ impl Flow {
                 let answer: Value = block_on(client.post(&["v1", "instances"], body.to_string()))?;
                 let shown = answer["result"].get("structuredContent").unwrap_or(&answer["result"]);
                 let shown = if shown.is_null() { &answer["result"] } else { shown };
-                print_data(if format == Format::Table { Format::Yaml } else { format }, shown, |_| {
-                    String::new()
-                })?;
+                print_document(format, shown)?;
                 if answer["is_error"] == true { Err(Stop::ToolError) } else { Ok(()) }
             }
             Command::List { status, flow, limit } => {
@@ -138,6 +158,25 @@ impl Flow {
                 ));
                 Ok(())
             }
+            Command::Begin { title, timeout } => {
+                let mut body = serde_json::Map::new();
+                body.extend(title.map(|title| ("title".to_owned(), json!(title))));
+                body.extend(timeout.map(|seconds| ("timeout_s".to_owned(), json!(seconds))));
+                let body = Value::Object(body).to_string();
+                let answer: Value = block_on(client.post(&["v1", "transactions"], body))?;
+                print_document(format, &answer["result"]["structuredContent"])
+            }
+            Command::Commit { transaction } => {
+                let path = format!("{transaction}:commit");
+                let ended: Value = block_on(client.post(&["v1", "instances", &path], "{}".to_owned()))?;
+                print_document(format, &ended)
+            }
+            Command::Rollback { transaction, reason } => {
+                let path = format!("{transaction}:rollback");
+                let body = json!({"reason": reason}).to_string();
+                let ended: Value = block_on(client.post(&["v1", "instances", &path], body))?;
+                print_document(format, &ended)
+            }
             Command::Resolve { instance, step, retry: _, skip, done, not_done } => {
                 let resolution = match (skip, done, not_done) {
                     (Some(reason), ..) => json!({"skip": {"reason": reason}}),
@@ -153,6 +192,12 @@ impl Flow {
             }
         }
     }
+}
+
+/// Prints what has no table.
+fn print_document(format: Format, value: &Value) -> Result<(), Stop> {
+    let format = if format == Format::Table { Format::Yaml } else { format };
+    Ok(print_data(format, value, |_| String::new())?)
 }
 
 fn parse(text: &str) -> Result<Value, Stop> {
