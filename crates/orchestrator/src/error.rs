@@ -124,38 +124,52 @@ impl From<Error> for Failure {
             Error::ToolsOnly => {
                 Self::caller("TL7006", "Flows are tools", detail, "Call one of its tools.").status(404)
             }
-            Error::TransactionOver(_) | Error::NoTransaction => Self::caller(
-                "TL7010",
-                "No such transaction",
-                detail,
-                "It has ended, or was never begun: open another one with begin. See `trunkline flow list`.",
-            )
-            .status(409),
-            Error::TransactionOpen(_) => Self::caller(
-                "TL7011",
-                "A transaction is open already",
-                detail,
-                "Go on in that one, or end it with commit or rollback.",
-            )
-            .status(409),
-            Error::TooManyCalls { .. } => Self::caller(
-                "TL7012",
-                "Too many calls in a transaction",
-                detail,
-                "Commit it and open another one.",
-            )
-            .status(409),
-            Error::NotCalled { .. } | Error::CalledTwice | Error::FlowInside(_) => Self::caller(
-                "TL7013",
-                "Not made in the transaction",
-                detail,
-                "Nothing was done. Call again, or roll the transaction back.",
-            )
-            .status(409),
-            Error::Undo(_) => {
-                Self::caller("TL7014", "Not an undo", detail, "Write {\"tool\": NAME, \"args\": {…}}.")
-            }
+            Error::TransactionOver(_)
+            | Error::NoTransaction
+            | Error::TransactionOpen(_)
+            | Error::TooManyCalls { .. }
+            | Error::NotCalled { .. }
+            | Error::CalledTwice
+            | Error::FlowInside(_)
+            | Error::Undo(_) => of_transaction(&error, detail),
             Error::Log(error) => error.into(),
         }
+    }
+}
+
+/// What goes wrong with transactions.
+fn of_transaction(error: &Error, detail: String) -> Failure {
+    match error {
+        Error::TransactionOver(_) | Error::NoTransaction => Failure::caller(
+            "TL7010",
+            "No such transaction",
+            detail,
+            "It has ended, or was never begun: open another one with begin. See `trunkline flow list`.",
+        )
+        .status(409),
+        Error::TransactionOpen(_) => Failure::caller(
+            "TL7011",
+            "A transaction is open already",
+            detail,
+            "Go on in that one, or end it with commit or rollback.",
+        )
+        .status(409),
+        Error::TooManyCalls { .. } => Failure::caller(
+            "TL7012",
+            "Too many calls in a transaction",
+            detail,
+            "Commit it and open another one.",
+        )
+        .status(409),
+        Error::Undo(_) => {
+            Failure::caller("TL7014", "Not an undo", detail, "Write {\"tool\": NAME, \"args\": {…}}.")
+        }
+        _ => Failure::caller(
+            "TL7013",
+            "Not made in the transaction",
+            detail,
+            "Nothing was done. Call again, or roll the transaction back.",
+        )
+        .status(409),
     }
 }

@@ -202,11 +202,14 @@ impl Outside {
     }
 }
 
+/// A principal and one of its conversations.
+type Whose = (Arc<str>, Arc<str>);
+
 /// The open transactions by whose calls belong to them.
 #[derive(Default)]
 pub(crate) struct ByConversation {
     open: AtomicUsize,
-    map: Mutex<HashMap<(Arc<str>, Arc<str>), InstanceId>>,
+    map: Mutex<HashMap<Whose, InstanceId>>,
 }
 
 impl ByConversation {

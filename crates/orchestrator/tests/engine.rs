@@ -379,15 +379,15 @@ async fn a_timeout_ends_a_task_and_its_step_is_still_waited_for() {
 async fn no_call_is_made_before_its_intent_is_in_the_log() {
     let bench = Bench::new().await;
     *bench.world.record.lock() = Some(bench.log.clone());
-    let branches: Vec<Value> = (0..24)
+    let branches: Vec<Value> = (0..60)
         .map(|n| {
-            let steps: Vec<Value> = (0..4).map(|m| call(&format!("s{m}"), "book")).collect();
+            let steps: Vec<Value> = (0..3).map(|m| call(&format!("s{m}"), "book")).collect();
             json!({format!("b{n}"): {"do": steps}})
         })
         .collect();
     let finished = bench.run(json!([{"all": {"fork": {"branches": branches}}}])).await;
     assert_eq!(finished.status, Ending::Completed, "{finished:?}");
-    assert_eq!(bench.world.names().len(), 96);
+    assert_eq!(bench.world.names().len(), 180);
     assert_eq!(bench.world.unrecorded.load(Ordering::Relaxed), 0);
 }
 

@@ -67,7 +67,7 @@ enum Command {
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct OutputArgs {
     /// The form of the output.
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true)]
     output: Format,
 }
 

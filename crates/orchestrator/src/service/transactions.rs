@@ -1,9 +1,10 @@
 //! The tools of agents' transactions: `begin`, `transact`, `commit`, `rollback`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
 use serde_json::{Value, json};
 use trunkline_model::{Call, CallContext, Effects, Failure, Json, Outcome, Principal, ToolResult, ToolSpec};
 use uuid::Uuid;
@@ -182,36 +183,61 @@ pub async fn end(
 
 /// What the calls of a transaction came to.
 async fn report(engine: &Engine, id: InstanceId) -> Result<Value, Error> {
-    let mut calls: Vec<(Key, Arc<str>, bool)> = Vec::new();
-    let (mut done, mut unknown) = (HashSet::new(), HashSet::new());
-    let mut undone: HashSet<Key> = HashSet::new();
-    let mut undoes = std::collections::HashMap::new();
+    let (mut calls, mut undoes) = (IndexMap::<Key, Made>::new(), HashMap::<Key, Key>::new());
     for (entry, ..) in engine.journal_of(id).await? {
         match entry {
             Entry::Intended(intended) => match intended.undoes {
                 Some(of) => drop(undoes.insert(intended.key, of)),
-                None => calls.push((intended.key, intended.tool, intended.effects.read_only)),
-            },
-            Entry::Ended(ended) => match (ended.outcome, undoes.get(&ended.key)) {
-                (StepOutcome::Succeeded(_), Some(of)) if ended.key.ends_with("~undo") => {
-                    undone.insert(of.clone());
+                None => {
+                    let made = Made {
+                        tool: intended.tool,
+                        changes: !intended.effects.read_only,
+                        state: State::None,
+                    };
+                    calls.insert(intended.key, made);
                 }
-                (StepOutcome::Succeeded(_), None) => drop(done.insert(ended.key)),
-                (StepOutcome::Unknown(_), None) => drop(unknown.insert(ended.key)),
-                _ => {}
             },
+            Entry::Ended(ended) => {
+                let undone = ended.key.ends_with("~undo").then(|| undoes.get(&ended.key)).flatten();
+                let state = match ended.outcome {
+                    StepOutcome::Succeeded(_) if undone.is_some() => State::Undone,
+                    StepOutcome::Succeeded(_) => State::Done,
+                    StepOutcome::Unknown(_) => State::Unknown,
+                    StepOutcome::Refused(_) => continue,
+                };
+                if let Some(made) = calls.get_mut(undone.unwrap_or(&ended.key)) {
+                    made.state = state;
+                }
+            }
             _ => {}
         }
     }
-    let list = |wanted: &dyn Fn(&(Key, Arc<str>, bool)) -> bool| -> Vec<Value> {
-        calls.iter().filter(|call| wanted(call)).map(|(_, tool, _)| json!(&**tool)).collect()
+    let list = |state: State| -> Vec<&str> {
+        let those = calls.values().filter(|made| made.changes && made.state == state);
+        those.map(|made| &*made.tool).collect()
     };
     Ok(json!({
         "calls": calls.len(),
-        "undone": list(&|(key, ..)| undone.contains(key)),
-        "not_undone": list(&|(key, _, read_only)| !read_only && done.contains(key) && !undone.contains(key)),
-        "unknown": list(&|(key, ..)| unknown.contains(key) && !undone.contains(key)),
+        "undone": list(State::Undone),
+        "not_undone": list(State::Done),
+        "unknown": list(State::Unknown),
     }))
+}
+
+/// A call of a transaction, as its journal has it.
+struct Made {
+    tool: Arc<str>,
+    changes: bool,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    /// Nothing has come of it.
+    None,
+    Done,
+    Unknown,
+    Undone,
 }
 
 pub(super) fn specs() -> [(ToolSpec, Verb); 4] {

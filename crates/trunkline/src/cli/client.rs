@@ -27,7 +27,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ServerArgs {
     /// The gateway's address; that of the configuration here, or http://127.0.0.1:7400, where left out.
-    #[arg(long, env = "TRUNKLINE_SERVER", value_name = "URL")]
+    #[arg(long, env = "TRUNKLINE_SERVER", value_name = "URL", global = true)]
     server: Option<String>,
 }
 

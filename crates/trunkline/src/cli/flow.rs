@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_orchestrator::workflow::Workflow;
 
 use super::call::read;
-use super::client::ServerArgs;
+use super::client::{Client, ServerArgs};
 use super::output::{Format, plain_lines, print, print_data, say, short, table};
 use super::stop::Stop;
 use super::{OutputArgs, block_on};
@@ -111,16 +111,7 @@ impl Flow {
         let format = self.output.output;
         let client = self.server.client()?;
         match self.command {
-            Command::Check { source } => {
-                let text = read(&source)?;
-                let plan =
-                    serde_json::from_str::<Value>(&text).ok().filter(|plan| plan.get("steps").is_some());
-                let Some(plan) = plan else { return check_workflow(&text) };
-                let body = json!({"plan": plan, "check_only": true}).to_string();
-                let answer: Value = block_on(client.post(&["v1", "tools", "run_plan:call"], body))?;
-                let findings = &answer["result"]["structuredContent"]["findings"];
-                Ok(print_data(format, findings, findings_table)?)
-            }
+            Command::Check { source } => check(&client, format, &source),
             Command::Run { flow, input } => {
                 let body = if flow.starts_with('@') || flow == "-" {
                     json!({"plan": parse(&read(&flow)?)?})
@@ -150,9 +141,7 @@ impl Flow {
                 }
             }
             Command::Cancel { instance, reason } => {
-                let path = format!("{instance}:cancel");
-                let body = json!({"reason": reason}).to_string();
-                let _: Value = block_on(client.post(&["v1", "instances", &path], body))?;
+                order(&client, &instance, "cancel", &json!({"reason": reason}))?;
                 say(&format_args!(
                     "{instance} ends, and what it did is undone; see `trunkline flow show {instance}`"
                 ));
@@ -167,15 +156,11 @@ impl Flow {
                 print_document(format, &answer["result"]["structuredContent"])
             }
             Command::Commit { transaction } => {
-                let path = format!("{transaction}:commit");
-                let ended: Value = block_on(client.post(&["v1", "instances", &path], "{}".to_owned()))?;
-                print_document(format, &ended)
+                print_document(format, &order(&client, &transaction, "commit", &json!({}))?)
             }
             Command::Rollback { transaction, reason } => {
-                let path = format!("{transaction}:rollback");
-                let body = json!({"reason": reason}).to_string();
-                let ended: Value = block_on(client.post(&["v1", "instances", &path], body))?;
-                print_document(format, &ended)
+                let body = json!({"reason": reason});
+                print_document(format, &order(&client, &transaction, "rollback", &body)?)
             }
             Command::Resolve { instance, step, retry: _, skip, done, not_done } => {
                 let resolution = match (skip, done, not_done) {
@@ -184,14 +169,19 @@ impl Flow {
                     (_, _, true) => json!({"resolve": {"done": false}}),
                     _ => json!("retry"),
                 };
-                let path = format!("{instance}:resolve");
-                let body = json!({"step": step, "resolution": resolution}).to_string();
-                let _: Value = block_on(client.post(&["v1", "instances", &path], body))?;
+                let body = json!({"step": step, "resolution": resolution});
+                order(&client, &instance, "resolve", &body)?;
                 say(&format_args!("{instance} goes on"));
                 Ok(())
             }
         }
     }
+}
+
+/// Asks something of an instance.
+fn order(client: &Client, instance: &str, verb: &str, body: &Value) -> Result<Value, Stop> {
+    let path = format!("{instance}:{verb}");
+    block_on(client.post(&["v1", "instances", &path], body.to_string()))
 }
 
 /// Prints what has no table.
@@ -202,6 +192,17 @@ fn print_document(format: Format, value: &Value) -> Result<(), Stop> {
 
 fn parse(text: &str) -> Result<Value, Stop> {
     serde_json::from_str(text).map_err(|error| super::call::usage(format!("it is not JSON: {error}")))
+}
+
+/// What is wrong with a plan or a workflow.
+fn check(client: &Client, format: Format, source: &str) -> Result<(), Stop> {
+    let text = read(source)?;
+    let plan = serde_json::from_str::<Value>(&text).ok().filter(|plan| plan.get("steps").is_some());
+    let Some(plan) = plan else { return check_workflow(&text) };
+    let body = json!({"plan": plan, "check_only": true}).to_string();
+    let answer: Value = block_on(client.post(&["v1", "tools", "run_plan:call"], body))?;
+    let findings = &answer["result"]["structuredContent"]["findings"];
+    Ok(print_data(format, findings, findings_table)?)
 }
 
 /// What is wrong with a workflow by itself; its tools are known to the gateway alone.

@@ -13,3 +13,4 @@ mod questions;
 mod reload;
 mod stdio;
 mod support;
+mod transactions;
