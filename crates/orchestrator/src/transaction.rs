@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use trunkline_model::{BoxFuture, Failure, Json, Outcome, Principal};
 
 use crate::engine::{Engine, Instance};
@@ -104,6 +104,8 @@ pub(crate) struct Transaction {
     state: Mutex<State>,
     /// Told when the last call under way has ended.
     idle: Notify,
+    /// Whether calls are taken yet: after a crash the transaction is first brought back.
+    ready: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -118,7 +120,7 @@ struct State {
 
 impl Transaction {
     pub(crate) fn new(terms: Terms) -> Self {
-        Self { terms, state: Mutex::default(), idle: Notify::new() }
+        Self { terms, state: Mutex::default(), idle: Notify::new(), ready: watch::Sender::new(false) }
     }
 
     fn open(&self, calls: usize) -> oneshot::Receiver<Decision> {
@@ -126,11 +128,20 @@ impl Transaction {
         let mut state = self.state.lock();
         state.end = Some(sender);
         state.calls = state.calls.max(calls);
+        drop(state);
+        self.ready.send_replace(true);
         decision
+    }
+
+    /// Waits until calls are taken, or never will be.
+    async fn ready(&self) {
+        // The sender is here: it can't have gone.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     fn close(&self) {
         self.state.lock().end = None;
+        self.ready.send_replace(true);
     }
 
     /// Begins a call and gives its number.
@@ -278,6 +289,7 @@ impl Engine {
         call: OutsideCall,
     ) -> Result<Outcome, Failure> {
         let (run, transaction) = self.transaction(id, principal)?;
+        transaction.ready().await;
         let (inside, number) = transaction.enter(id)?;
         let outside = Arc::new(Outside {
             make: Mutex::new(Some(call.make)),
@@ -317,8 +329,14 @@ impl Engine {
     ///
     /// # Errors
     /// Where it is not open, or another principal's.
-    pub fn end(&self, id: InstanceId, principal: &Principal, decision: Decision) -> Result<Instance, Error> {
+    pub async fn end(
+        &self,
+        id: InstanceId,
+        principal: &Principal,
+        decision: Decision,
+    ) -> Result<Instance, Error> {
         let (_, transaction) = self.transaction(id, principal)?;
+        transaction.ready().await;
         let instance = self.attach(id).ok_or(Error::TransactionOver(id))?;
         transaction.decide(id, decision)?;
         Ok(instance)
@@ -350,6 +368,7 @@ pub(crate) async fn until_end(run: &Arc<Run>, transaction: &Arc<Transaction>) ->
             .map_err(|error| Fault::runtime(format!("the journal has no end of a transaction: {error}")))?,
         None => open(run, transaction).await?,
     };
+    transaction.close();
     transaction.idle().await;
     match decision {
         Decision::Commit { .. } => Ok(json!({"calls": run.journal.intended()})),

@@ -421,13 +421,8 @@ fn begin(bench: &Bench, timeout: Duration) -> trunkline_orchestrator::Instance {
     bench.engine.begin(Arc::new(Principal::local()), timeout, conversation, None).unwrap()
 }
 
-/// Waits until a transaction takes calls.
-async fn opened(bench: &Bench, id: InstanceId) {
-    bench.until(id, |entry| matches!(entry, Entry::Started(_))).await;
-}
-
-fn end(bench: &Bench, id: InstanceId, decision: Decision) -> Result<trunkline_orchestrator::Instance, Error> {
-    bench.engine.end(id, &Principal::local(), decision)
+async fn end(bench: &Bench, id: InstanceId, decision: Decision) -> Finished {
+    bench.engine.end(id, &Principal::local(), decision).await.unwrap().finished().await.unwrap()
 }
 
 fn rollback() -> Decision {
@@ -438,7 +433,6 @@ fn rollback() -> Decision {
 async fn a_transaction_is_undone_as_a_whole_or_kept() {
     let mut bench = Bench::new().await;
     let kept = begin(&bench, Duration::from_secs(60));
-    opened(&bench, kept.id).await;
     let conversation: Arc<str> = Arc::from("talk");
     assert_eq!(bench.engine.transaction_of(&Principal::local(), &conversation), Some(kept.id));
     let second = bench.engine.begin(
@@ -449,23 +443,20 @@ async fn a_transaction_is_undone_as_a_whole_or_kept() {
     );
     assert!(matches!(second, Err(Error::TransactionOpen(_))));
     within(&bench, kept.id, "declared_book").await.unwrap();
-    let finished =
-        end(&bench, kept.id, Decision::Commit { by: "anna".to_owned() }).unwrap().finished().await.unwrap();
+    let finished = end(&bench, kept.id, Decision::Commit { by: "anna".to_owned() }).await;
     assert_eq!(finished.status, Ending::Completed, "{finished:?}");
     assert_eq!(bench.engine.transaction_of(&Principal::local(), &conversation), None);
 
     let undone = begin(&bench, Duration::from_secs(60));
-    opened(&bench, undone.id).await;
     within(&bench, undone.id, "declared_book").await.unwrap();
     // What was done before a crash is undone after it, and calls go on.
     assert_eq!(bench.restart().await, 1);
-    opened(&bench, undone.id).await;
     bench.until(undone.id, |entry| matches!(entry, Entry::Ended(_))).await;
     within(&bench, undone.id, "read_stock").await.unwrap();
     let refused = within(&bench, undone.id, "refuse_pack").await.unwrap();
     assert!(matches!(refused, Outcome::Complete(result) if result.is_error));
     within(&bench, undone.id, "own_charge").await.unwrap();
-    let finished = end(&bench, undone.id, rollback()).unwrap().finished().await.unwrap();
+    let finished = end(&bench, undone.id, rollback()).await;
     assert_eq!(finished.status, Ending::Undone, "{finished:?}");
     assert_eq!(
         bench.world.names(),
@@ -480,14 +471,12 @@ async fn a_transaction_is_undone_as_a_whole_or_kept() {
 async fn a_transaction_left_open_rolls_back() {
     let mut bench = Bench::new().await;
     let instance = begin(&bench, Duration::from_millis(300));
-    opened(&bench, instance.id).await;
     within(&bench, instance.id, "declared_book").await.unwrap();
     let finished = instance.finished().await.unwrap();
     assert_eq!(finished.status, Ending::Undone, "{finished:?}");
     assert_eq!(bench.world.names(), ["declared_book", "undo_declared"]);
     // Also where its time runs out while no process is there.
     let instance = begin(&bench, Duration::from_millis(300));
-    opened(&bench, instance.id).await;
     within(&bench, instance.id, "declared_book").await.unwrap();
     let id = instance.id;
     bench.restart().await;
@@ -500,7 +489,6 @@ async fn a_call_of_a_transaction_whose_outcome_is_unknown_is_found_out_before_it
     let mut bench = Bench::new().await;
     let instance = begin(&bench, Duration::from_secs(60));
     let id = instance.id;
-    opened(&bench, id).await;
     {
         let call = std::pin::pin!(within(&bench, id, "hang_keyed_declared"));
         let begun = bench.until(id, |entry| matches!(entry, Entry::Intended(_)));
@@ -511,7 +499,7 @@ async fn a_call_of_a_transaction_whose_outcome_is_unknown_is_found_out_before_it
     }
     bench.restart().await;
     bench.until(id, |entry| matches!(entry, Entry::Ended(end) if end.orphan)).await;
-    let finished = end(&bench, id, rollback()).unwrap().finished().await.unwrap();
+    let finished = end(&bench, id, rollback()).await;
     assert_eq!(finished.status, Ending::Undone, "{finished:?}");
     assert_eq!(bench.world.names(), ["hang_keyed_declared", "undo_declared"]);
 }

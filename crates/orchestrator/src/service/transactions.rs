@@ -156,7 +156,7 @@ pub async fn end(
     deadline: Instant,
 ) -> Result<Value, Error> {
     let commits = matches!(decision, Decision::Commit { .. });
-    let instance = engine.end(id, principal, decision)?;
+    let instance = engine.end(id, principal, decision).await?;
     let wait = deadline.checked_sub(MARGIN).unwrap_or(deadline);
     let ended = tokio::select! {
         biased;
