@@ -8,6 +8,7 @@
 mod call;
 mod capability;
 mod client;
+mod document;
 mod effects;
 mod event;
 mod failure;
@@ -23,6 +24,7 @@ mod tool;
 pub use call::{Call, CallContext, CallId, Operation, Resume, ServiceId, TraceContext};
 pub use capability::Capability;
 pub use client::{AskError, Client, ClientFeatures, NoClient, Question};
+pub use document::{Budget, DocumentError, MAX_DOCUMENT_DEPTH, Repeated, read_document};
 pub use effects::Effects;
 pub use event::{Event, EventData, EventError, EventKind, Phase};
 pub use failure::{EffectState, Failure, Fault, Retry};

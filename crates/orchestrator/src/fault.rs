@@ -9,14 +9,6 @@ use trunkline_model::{Failure, Fault as Whose};
 /// Where the specification's own error types live.
 const BASE: &str = "https://open-workflow-specification.org/dsl/errors/types/";
 
-/// What the specification's error types have been called, in this and former versions.
-const BASES: [&str; 4] = [
-    BASE,
-    "https://open-workflow-specification.org/errors/types/",
-    "https://serverlessworkflow.io/dsl/errors/types/",
-    "https://serverlessworkflow.io/spec/1.0.0/errors/",
-];
-
 /// An error within a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.words())]
@@ -136,11 +128,4 @@ impl From<&Failure> for Fault {
             ..Self::standard(name, failure.status, failure.title, failure.detail.clone())
         }
     }
-}
-
-/// Whether two error types are the same, whichever base the specification's own ones are written with.
-#[must_use]
-pub fn same_type(a: &str, b: &str) -> bool {
-    let own = |text: &str| BASES.iter().find_map(|base| text.strip_prefix(base).map(str::to_owned));
-    a == b || matches!((own(a), own(b)), (Some(a), Some(b)) if a == b)
 }

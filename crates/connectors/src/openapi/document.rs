@@ -4,8 +4,6 @@
 //! whoever serves it must not be able to make this process read local files or ask other hosts. No credentials are
 //! ever sent to fetch a document, and no redirect to another origin is followed.
 
-mod parse;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,13 +12,13 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
 use serde_json::Value;
+use trunkline_model::{Budget, DocumentError, Repeated, read_document};
 use url::Url;
 
 use crate::Error;
 use crate::http_client::HttpClient;
 
 use super::reference::Node;
-use parse::{Budget, ParseError, parse};
 
 /// The most values in all files together: what a 30 MB document holds.
 const MAX_VALUES: usize = 4_000_000;
@@ -202,10 +200,10 @@ async fn parse_apart(url: Url, bytes: Bytes, values: usize) -> Result<(Value, us
 }
 
 fn parse_text(url: &Url, text: &[u8], values: usize) -> Result<(Value, usize), Error> {
-    let budget = Budget::new(values);
-    let value = parse(text, &budget).map_err(|error| match error {
-        ParseError::Syntax(cause) => Error::NotOpenApi { location: url.to_string(), cause },
-        ParseError::TooLarge(cause) => too_large(url, cause.to_owned()),
+    let budget = Budget::new(values, Repeated::LastWins);
+    let value = read_document(text, &budget).map_err(|error| match error {
+        DocumentError::Syntax(cause) => Error::NotOpenApi { location: url.to_string(), cause },
+        DocumentError::TooLarge(cause) => too_large(url, cause.to_owned()),
     })?;
     Ok((value, budget.left()))
 }

@@ -1,10 +1,7 @@
-//! JSON or YAML text to a tree, bounded in size and depth while the tree is built.
+//! The text of a plan or a workflow: how large it may be, and what is in it.
 
-use std::cell::Cell;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use trunkline_model::{Budget, DocumentError, Repeated, read_document};
 
 use crate::check::Finding;
 
@@ -14,7 +11,7 @@ use super::node::escape;
 pub const MAX_TEXT: usize = 1 << 20;
 
 /// The deepest nesting of a plan or a workflow. It keeps every recursive walk over it within a small stack.
-pub const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = trunkline_model::MAX_DOCUMENT_DEPTH;
 
 /// How many values a document may hold: aliases of YAML count as often as they are used.
 const MAX_VALUES: usize = 400_000;
@@ -31,14 +28,15 @@ pub(crate) fn parse(text: &str) -> Result<Value, Box<Finding>> {
                 .found(&Value::from(text.len())),
         ));
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let budget = Budget { left: Cell::new(MAX_VALUES), exceeded: Cell::new(None) };
-    let json_like = matches!(text.trim_ascii_start().as_bytes().first(), Some(b'{' | b'['));
-    let result = if json_like { json(text, &budget) } else { yaml(text, &budget) };
-    if let Some(reason) = budget.exceeded.get() {
-        return Err(Box::new(Finding::error("", reason)));
-    }
-    result.map_err(|message| Box::new(Finding::error("", message).expected("a document in JSON or YAML")))
+    let budget = Budget::new(MAX_VALUES, Repeated::Refused);
+    read_document(text.as_bytes(), &budget).map_err(|error| {
+        Box::new(match error {
+            DocumentError::Syntax(reason) => {
+                Finding::error("", reason).expected("a document in JSON or YAML")
+            }
+            DocumentError::TooLarge(reason) => Finding::error("", reason),
+        })
+    })
 }
 
 /// The longest name of a member, in bytes. Places are said as JSON Pointers, whose length this bounds.
@@ -90,170 +88,6 @@ pub(crate) fn texts<'v>(value: &'v Value, path: &mut String, visit: &mut dyn FnM
             }
         }
         _ => {}
-    }
-}
-
-fn json(text: &str, budget: &Budget) -> Result<Value, String> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let parsed = Seed { budget, depth: 0 }
-        .deserialize(&mut reader)
-        .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| format!("it is no JSON: {error}"));
-    // YAML's flow style starts like JSON.
-    match parsed {
-        Err(error) if budget.exceeded.get().is_none() => {
-            budget.left.set(MAX_VALUES);
-            yaml(text, budget).map_err(|_| error)
-        }
-        other => other,
-    }
-}
-
-fn yaml(text: &str, budget: &Budget) -> Result<Value, String> {
-    // Our own budget counts what is built; the parser's bounds what it keeps aside for anchors.
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_events: 2_000_000,
-            max_nodes: 1_000_000,
-            max_recorded_anchor_events: 100_000,
-            max_recorded_anchor_bytes: 4 << 20,
-            max_depth: MAX_DEPTH,
-            max_documents: 1,
-            simple_key_max_lookahead: 65_536,
-            enforce_alias_anchor_ratio: false,
-        },
-        strict_booleans: true,
-        emit_comments: false,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-    };
-    serde_saphyr::with_deserializer_from_str_with_options(text, options, |reader| {
-        Seed { budget, depth: 0 }.deserialize(reader)
-    })
-    .map_err(|error| {
-        let text = error.to_string();
-        let text = text.lines().next().unwrap_or_default();
-        // The reader has several errors for its limits, some within others; their texts agree.
-        if ["budget breached", "limit exceeded"].iter().any(|limit| text.contains(limit)) {
-            budget.exceeded.set(Some("it nests too deep, or its aliases make too many copies"));
-        }
-        format!("it is no YAML: {text}")
-    })
-}
-
-struct Budget {
-    left: Cell<usize>,
-    exceeded: Cell<Option<&'static str>>,
-}
-
-#[derive(Clone, Copy)]
-struct Seed<'b> {
-    budget: &'b Budget,
-    depth: usize,
-}
-
-impl Seed<'_> {
-    fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
-            self.budget.exceeded.set(Some("it nests more than 100 levels deep"));
-            return Err(E::custom("too deep"));
-        }
-        Ok(Self { depth: self.depth + 1, ..self })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let Some(left) = self.budget.left.get().checked_sub(1) else {
-            self.budget.exceeded.set(Some("it holds too many values"));
-            return Err(D::Error::custom("too many values"));
-        };
-        self.budget.left.set(left);
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "JSON's integers beyond 64 bits have no other form here"
-        )]
-        Ok(Value::from(value as f64))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "JSON's integers beyond 64 bits have no other form here"
-        )]
-        Ok(Value::from(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(inner)? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
-        let mut map = Map::new();
-        while let Some(key) = members.next_key::<String>()? {
-            let value = members.next_value_seed(inner)?;
-            // Which of two members counts must not depend on the reader.
-            if map.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(format!("the member {key:?} is there twice")));
-            }
-        }
-        Ok(Value::Object(map))
     }
 }
 

@@ -3,7 +3,7 @@
 use gherkin::Step;
 use serde_json::Value;
 use trunkline_orchestrator::entry::{Finished, StepOutcome};
-use trunkline_orchestrator::fault::same_type;
+use trunkline_orchestrator::workflow::same_type;
 use trunkline_orchestrator::{Ending, Entry};
 
 use super::world::World;

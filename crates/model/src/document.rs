@@ -1,5 +1,5 @@
-//! JSON or YAML text to a tree, with a bound on its size and depth that holds while the tree is built: aliases of
-//! YAML are counted as often as they are used.
+//! Documents that people write: JSON or YAML text to a tree, with a bound on its size and depth that holds while the tree
+//! is built. Aliases of YAML are counted as often as they are used.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,21 +8,26 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// The deepest nesting of a document. It keeps every recursive walk over it within a small stack.
-const MAX_DEPTH: usize = 100;
+pub const MAX_DOCUMENT_DEPTH: usize = 100;
 
-/// How many values may still be read. Shared by all files of a document.
+/// How many values may still be read, and what becomes of members that are there twice. Shared by all files of a document.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     left: Cell<usize>,
+    repeated: Repeated,
     exceeded: Cell<Option<&'static str>>,
 }
 
 impl Budget {
-    pub(super) fn new(values: usize) -> Self {
-        Self { left: Cell::new(values), exceeded: Cell::new(None) }
+    /// So many values. An object counts as four: that is about what it costs.
+    #[must_use]
+    pub fn new(values: usize, repeated: Repeated) -> Self {
+        Self { left: Cell::new(values), repeated, exceeded: Cell::new(None) }
     }
 
-    pub(super) fn left(&self) -> usize {
+    /// How many are left.
+    #[must_use]
+    pub fn left(&self) -> usize {
         self.left.get()
     }
 
@@ -35,24 +40,36 @@ impl Budget {
     }
 }
 
+/// What becomes of two members of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// The document is refused: which of them counts must not depend on the reader.
+    Refused,
+    /// The last one counts: documents of others are taken as they are.
+    LastWins,
+}
+
 /// Why a text is not a tree.
 #[derive(Debug)]
-pub(super) enum ParseError {
+pub enum DocumentError {
     /// It is neither JSON nor YAML.
     Syntax(String),
     /// It is too large or too deep.
     TooLarge(&'static str),
 }
 
-/// Reads JSON where the text starts like JSON, YAML otherwise.
-pub(super) fn parse(text: &[u8], budget: &Budget) -> Result<Value, ParseError> {
+/// Reads JSON where the text starts like JSON, YAML otherwise. It nests [`MAX_DOCUMENT_DEPTH`] levels at most.
+///
+/// # Errors
+/// [`DocumentError`].
+pub fn read_document(text: &[u8], budget: &Budget) -> Result<Value, DocumentError> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let json_like = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
     let result = if json_like { json(text, budget) } else { yaml(text, budget) };
     if let Some(reason) = budget.exceeded.get() {
-        return Err(ParseError::TooLarge(reason));
+        return Err(DocumentError::TooLarge(reason));
     }
-    result.map_err(ParseError::Syntax)
+    result.map_err(DocumentError::Syntax)
 }
 
 fn json(text: &[u8], budget: &Budget) -> Result<Value, String> {
@@ -60,7 +77,7 @@ fn json(text: &[u8], budget: &Budget) -> Result<Value, String> {
     let parsed = Seed { budget, depth: 0 }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value))
-        .map_err(|error| format!("as JSON: {error}"));
+        .map_err(|error| format!("it is no JSON: {error}"));
     // YAML's flow style starts like JSON.
     match parsed {
         Err(error) if budget.exceeded.get().is_none() => yaml(text, budget).map_err(|_| error),
@@ -76,11 +93,12 @@ fn yaml(text: &[u8], budget: &Budget) -> Result<Value, String> {
             max_nodes: 4_000_000,
             max_recorded_anchor_events: 200_000,
             max_recorded_anchor_bytes: 16 << 20,
-            max_depth: MAX_DEPTH,
+            max_depth: MAX_DOCUMENT_DEPTH,
             max_documents: 1,
             simple_key_max_lookahead: 65_536,
             enforce_alias_anchor_ratio: false,
         },
+        // The reader of the tree decides.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         strict_booleans: true,
         emit_comments: false,
@@ -98,7 +116,7 @@ fn yaml(text: &[u8], budget: &Budget) -> Result<Value, String> {
         if ["budget breached", "limit exceeded"].iter().any(|limit| text.contains(limit)) {
             budget.exceeded.set(Some("it nests too deep, or its aliases make too many copies"));
         }
-        format!("as YAML: {text}")
+        format!("it is no YAML: {text}")
     })
 }
 
@@ -110,7 +128,7 @@ struct Seed<'b> {
 
 impl Seed<'_> {
     fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
+        if self.depth >= MAX_DOCUMENT_DEPTH {
             self.budget.exceeded.set(Some("it nests more than 100 levels deep"));
             return Err(E::custom("too deep"));
         }
@@ -206,6 +224,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut map = Map::new();
         while let Some(key) = members.next_key::<String>()? {
             let value = members.next_value_seed(inner)?;
+            if map.contains_key(&key) && self.budget.repeated == Repeated::Refused {
+                return Err(A::Error::custom(format!("the member {key:?} is there twice")));
+            }
             map.insert(key, value);
         }
         Ok(Value::Object(map))
@@ -218,8 +239,8 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Value, ParseError> {
-        parse(text.as_bytes(), &Budget::new(1000))
+    fn read(text: &str) -> Result<Value, DocumentError> {
+        read_document(text.as_bytes(), &Budget::new(1000, Repeated::Refused))
     }
 
     #[test]
@@ -235,17 +256,20 @@ mod tests {
 
     #[test]
     fn what_is_neither_is_refused() {
-        assert!(matches!(read("{\"a\": "), Err(ParseError::Syntax(_))));
-        assert!(matches!(read("a: [1"), Err(ParseError::Syntax(_))));
-        assert!(matches!(parse(b"a: \xff", &Budget::new(10)), Err(ParseError::Syntax(_))));
+        assert!(matches!(read("{\"a\": "), Err(DocumentError::Syntax(_))));
+        assert!(matches!(read("a: [1"), Err(DocumentError::Syntax(_))));
+        assert!(matches!(
+            read_document(b"a: \xff", &Budget::new(10, Repeated::Refused)),
+            Err(DocumentError::Syntax(_))
+        ));
     }
 
     #[test]
     fn size_and_depth_are_bounded() {
         let wide = format!("[{}1]", "1,".repeat(2000));
-        assert!(matches!(read(&wide), Err(ParseError::TooLarge(_))));
+        assert!(matches!(read(&wide), Err(DocumentError::TooLarge(_))));
         for deep in [format!("{}1{}", "[".repeat(120), "]".repeat(120)), "{\"a\":".repeat(120)] {
-            assert!(matches!(read(&deep), Err(ParseError::TooLarge(_))), "{deep}");
+            assert!(matches!(read(&deep), Err(DocumentError::TooLarge(_))), "{deep}");
         }
     }
 
@@ -256,12 +280,24 @@ mod tests {
             let inner = vec![format!("*a{}", level - 1); 9].join(", ");
             bomb.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
         }
-        assert!(matches!(parse(bomb.as_bytes(), &Budget::new(100_000)), Err(ParseError::TooLarge(_))));
+        assert!(matches!(
+            read_document(bomb.as_bytes(), &Budget::new(100_000, Repeated::Refused)),
+            Err(DocumentError::TooLarge(_))
+        ));
     }
 
     #[test]
     fn a_key_that_serde_json_treats_specially_is_an_ordinary_key() {
         let text = r#"{"$serde_json::private::RawValue": "[[1]]"}"#;
         assert_eq!(read(text).unwrap()["$serde_json::private::RawValue"], "[[1]]");
+    }
+
+    #[test]
+    fn members_that_are_there_twice_are_refused_or_the_last_one_counts() {
+        for text in ["{\"a\": 1, \"a\": 2}", "a: 1\na: 2\n"] {
+            assert!(matches!(read(text), Err(DocumentError::Syntax(_))), "{text}");
+            let budget = Budget::new(10, Repeated::LastWins);
+            assert_eq!(read_document(text.as_bytes(), &budget).unwrap()["a"], 2, "{text}");
+        }
     }
 }
