@@ -4,9 +4,11 @@ mod events;
 mod flows;
 mod health;
 mod idempotency;
+mod many;
 pub(crate) mod problem;
 mod services;
 mod tools;
+mod views;
 
 use std::sync::Arc;
 
@@ -37,6 +39,12 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(flows::instances, flows::start))
         .routes(routes!(flows::show, flows::order))
         .routes(routes!(flows::begin))
+        .routes(routes!(views::queues))
+        .routes(routes!(views::list))
+        .routes(routes!(views::rebuild))
+        .routes(routes!(many::cancel))
+        .routes(routes!(many::undo))
+        .routes(routes!(many::retry))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .split_for_parts();

@@ -16,6 +16,7 @@ use trunkline_model::{BoxFuture, Json, Principal};
 use crate::entry::{Ending, Entry, Finished, InstanceId, Key, Resolution, Started};
 use crate::fault::Fault;
 use crate::journal::{Journal, Sources};
+use crate::limits::{Entered, Limit, Limits, Queue};
 use crate::outside::{Endpoints, Tools};
 use crate::run::{Attempts, Base, Bounds, Definitions, Run};
 use crate::saga::Saga;
@@ -56,6 +57,9 @@ struct Shared {
     parts: Parts,
     running: Mutex<HashMap<InstanceId, Running>>,
     conversations: ByConversation,
+    limits: Limits,
+    /// Held while it is decided what becomes of an instance that has ended.
+    deciding: tokio::sync::Mutex<()>,
 }
 
 /// An instance that runs in this process.
@@ -116,7 +120,13 @@ impl Engine {
     /// Puts the parts together. Nothing runs yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, running: Mutex::default(), conversations: ByConversation::default() }))
+        Self(Arc::new(Shared {
+            parts,
+            running: Mutex::default(),
+            conversations: ByConversation::default(),
+            limits: Limits::default(),
+            deciding: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Starts an instance. It goes on whether or not anyone waits for it.
@@ -145,10 +155,10 @@ impl Engine {
         }
         let run = self.prepare(id, workflow, &started, principal);
         run.journal.note(Entry::Started(Box::new(started)));
-        Ok(self.go(run))
+        Ok(self.go(run, false))
     }
 
-    fn prepare(
+    pub(crate) fn prepare(
         &self,
         id: InstanceId,
         workflow: Arc<Workflow>,
@@ -167,7 +177,8 @@ impl Engine {
             orphans: TaskTracker::new(),
             saga: Saga::default(),
             attempts: Attempts::default(),
-            permits: Semaphore::new(parts.bounds.concurrency),
+            permits: Semaphore::new(workflow.concurrency().min(parts.bounds.concurrency)),
+            limits: self.0.limits.clone(),
             interventions: Mutex::default(),
             stuck: tokio::sync::Notify::new(),
             passed: AtomicU64::new(0),
@@ -176,15 +187,17 @@ impl Engine {
         Run::new(base, workflow, started.input.to_value())
     }
 
-    /// Runs an instance to its end, here or on the runtime of the engine.
-    fn go(&self, run: Arc<Run>) -> Instance {
+    /// Runs an instance to its end, here or on the runtime of the engine. One that is `begun` does not wait for its turn.
+    fn go(&self, run: Arc<Run>, begun: bool) -> Instance {
+        // Here, so that those who come back after a crash stand in the queue before anyone is let in.
+        let entered = run.enter(begun);
         let (sender, finished) = watch::channel(None);
         let id = run.journal.instance;
         let running = Running { run: run.clone(), finished: finished.clone() };
         self.0.running.lock().insert(id, running);
         let (engine, closing, work) = (self.clone(), self.0.parts.closing.clone(), run.clone());
         let driven = async move {
-            let ended = closing.run_until_cancelled(drive(work)).await.flatten();
+            let ended = closing.run_until_cancelled(drive(work, entered)).await.flatten();
             engine.0.running.lock().remove(&id);
             engine.0.conversations.remove(id);
             if ended.is_some() {
@@ -207,6 +220,7 @@ impl Engine {
         self.0.parts.log.projected(views::NAME, head).await?;
         let unfinished = views::unfinished(&self.0.parts.log).await?;
         let mut resumed = 0;
+        self.0.limits.close();
         for id in unfinished {
             if self.0.running.lock().contains_key(&id) {
                 continue;
@@ -216,11 +230,28 @@ impl Engine {
                 Err(error) => tracing::error!(instance = %id, %error, "an instance can't be brought back"),
             }
         }
+        self.0.limits.open();
         Ok(resumed)
     }
 
+    /// Puts other limits in force.
+    pub fn limit(&self, limits: Vec<Limit>) {
+        self.0.limits.set(limits);
+    }
+
+    /// The queues as they are now.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Queue> {
+        self.0.limits.queues()
+    }
+
     /// Brings back one instance.
-    async fn resume(&self, id: InstanceId) -> Result<Instance, Error> {
+    pub(crate) async fn resume(&self, id: InstanceId) -> Result<Instance, Error> {
+        self.bring(id, false).await
+    }
+
+    /// Brings back one instance, or begins one whose journal is written already.
+    pub(crate) async fn bring(&self, id: InstanceId, new: bool) -> Result<Instance, Error> {
         let entries = self.journal_of(id).await?;
         let Some((started, principal)) = entries.iter().find_map(|(entry, _, principal)| match entry {
             Entry::Started(started) => Some((started.clone(), principal.clone())),
@@ -229,7 +260,8 @@ impl Engine {
             return Err(Error::UnknownInstance(id));
         };
         let workflow = Workflow::from_source(Arc::new(started.definition.to_value()))?;
-        if let Some(terms) = &started.transaction {
+        let over = entries.iter().any(|(entry, ..)| matches!(entry, Entry::Finished(_)));
+        if let Some(terms) = started.transaction.as_ref().filter(|_| !over) {
             self.0.conversations.insert(id, &principal, terms)?;
         }
         let run = self.prepare(id, Arc::new(workflow), &started, principal);
@@ -238,7 +270,8 @@ impl Engine {
             run.cancel.cancel();
         }
         run.journal.load(entries.into_iter().map(|(entry, time, _)| (entry, time)));
-        Ok(self.go(run))
+        let begun = !new && run.journal.was_begun();
+        Ok(self.go(run, begun))
     }
 
     /// The journal of an instance, as far as it is durable.
@@ -317,14 +350,24 @@ impl Engine {
         &self.0.conversations
     }
 
+    /// Where time and identities come from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.0.parts.sources
+    }
+
+    /// Waits until nobody else decides what becomes of instances that have ended.
+    pub(crate) async fn deciding(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.deciding.lock().await
+    }
+
     pub(crate) fn run(&self, id: InstanceId) -> Result<Arc<Run>, Error> {
         self.0.running.lock().get(&id).map(|running| running.run.clone()).ok_or(Error::UnknownInstance(id))
     }
 }
 
 /// Runs an instance to its end; `None` where the log takes nothing any more.
-async fn drive(run: Arc<Run>) -> Option<Finished> {
-    let finished = watched(&run, to_end(run.clone())).await;
+async fn drive(run: Arc<Run>, entered: Entered) -> Option<Finished> {
+    let finished = watched(&run, to_end(run.clone(), entered)).await;
     let finished = match finished {
         Ok(finished) => finished,
         Err(fault) => {
@@ -374,7 +417,8 @@ async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>)
 }
 
 /// Interprets the workflow, and undoes what it did where it fails.
-async fn to_end(run: Arc<Run>) -> Result<Finished, Fault> {
+async fn to_end(run: Arc<Run>, entered: Entered) -> Result<Finished, Fault> {
+    let _pass = run.begin(entered).await?;
     let outcome = match &run.transaction {
         Some(transaction) => transaction::until_end(&run, transaction).await,
         None => interpret::workflow(&run).await,
@@ -386,12 +430,21 @@ async fn to_end(run: Arc<Run>) -> Result<Finished, Fault> {
         run.flush().await?;
     }
     run.orphans.wait().await;
-    let fault = match outcome {
-        Ok(output) => {
+    let undo = run.journal.take_undo();
+    let fault = match (outcome, undo) {
+        (outcome, Some(undo)) => {
+            run.saga.give_away(&undo.except);
+            if run.compensate(&undo.fault).await? {
+                return Ok(Finished { status: Ending::Undone, output: None, fault: Some(undo.fault) });
+            }
+            let output = outcome.ok().map(|output| Json::from_value(&output));
+            return Ok(Finished { status: Ending::Completed, output, fault: None });
+        }
+        (Ok(output), None) => {
             let output = Some(Json::from_value(&output));
             return Ok(Finished { status: Ending::Completed, output, fault: None });
         }
-        Err(fault) => fault,
+        (Err(fault), None) => fault,
     };
     let cancelled = run.cancel.is_cancelled();
     let undone = !run.saga.is_past_pivot() && run.compensate(&fault).await?;

@@ -65,6 +65,18 @@ pub enum Entry {
         /// How.
         value: Value,
     },
+    /// A step, or the instance itself (`~queue`), is over a limit and waits for its turn.
+    Queued {
+        /// What waits.
+        key: Key,
+        /// What it waits for, in words.
+        what: Arc<str>,
+    },
+    /// It waits no more: its turn has come, or nobody needs it any longer.
+    Unqueued {
+        /// What waited.
+        key: Key,
+    },
     /// Someone asked for the end.
     CancelRequested {
         /// Who.
@@ -98,6 +110,30 @@ pub enum Entry {
     },
     /// It is over.
     Finished(Finished),
+    /// It was over, and someone asked to take back what it did.
+    UndoRequested {
+        /// Who.
+        by: String,
+        /// Why, in their words.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        reason: Option<String>,
+        /// Steps that belong to another instance by now.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        except: Vec<Key>,
+    },
+    /// Another instance is begun in its place.
+    Retried {
+        /// That one.
+        instance: InstanceId,
+        /// Who asked for it.
+        by: String,
+        /// The step it does again first; from the start where there is none.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        from: Option<Key>,
+        /// The steps that belong to it now.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        kept: Vec<Key>,
+    },
 }
 
 /// The beginning of an instance.
@@ -119,6 +155,9 @@ pub struct Started {
     /// It is a transaction, on these terms.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transaction: Option<Terms>,
+    /// The instance in whose place it was begun.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_of: Option<RetryOf>,
 }
 
 impl Started {
@@ -133,8 +172,21 @@ impl Started {
             input,
             parent: None,
             transaction: None,
+            retry_of: None,
         }
     }
+}
+
+/// In whose place an instance was begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryOf {
+    /// The other instance.
+    pub instance: InstanceId,
+    /// The step that is done again first; all are where there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<Key>,
+    /// Who asked for it.
+    pub by: String,
 }
 
 /// A step that is about to be done. Its arguments are the event's parameters.
@@ -162,6 +214,9 @@ pub struct Intended {
     /// How it is undone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undo: Option<Undo>,
+    /// The contract of the tool that undoes it, as it was then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub undo_contract: Option<Arc<str>>,
     /// Nothing has to be undone: its author says so.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub needs_no_undo: bool,
@@ -281,11 +336,15 @@ impl Entry {
             Self::Passed { .. } => "task.passed",
             Self::Waiting { .. } => "waiting",
             Self::Decided { .. } => "decided",
+            Self::Queued { .. } => "queued",
+            Self::Unqueued { .. } => "unqueued",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::Compensating { .. } => "compensating",
             Self::Stuck { .. } => "stuck",
             Self::Resolved { .. } => "resolved",
             Self::Finished(_) => "finished",
+            Self::UndoRequested { .. } => "undo_requested",
+            Self::Retried { .. } => "retried",
         }
     }
 

@@ -4,6 +4,9 @@ use trunkline_model::{Failure, Retry};
 
 use crate::entry::InstanceId;
 
+/// The code of a tool whose contract has changed.
+pub(crate) const CHANGED: &str = "TL7034";
+
 /// What can go wrong with flows and instances.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -72,6 +75,38 @@ pub enum Error {
     /// A call from outside can be made once.
     #[error("a call of a transaction was to be made a second time")]
     CalledTwice,
+    /// What is asked for can't be done to an instance that runs.
+    #[error("{0} still runs")]
+    StillRuns(InstanceId),
+    /// An instance can't be undone.
+    #[error("{instance} can't be undone: {why}")]
+    NotUndoable {
+        /// The instance.
+        instance: InstanceId,
+        /// Why.
+        why: String,
+    },
+    /// An instance can't be tried again.
+    #[error("{instance} can't be tried again: {why}")]
+    NotRetryable {
+        /// The instance.
+        instance: InstanceId,
+        /// Why.
+        why: String,
+    },
+    /// A tool is not what it was.
+    #[error("the tool {0} has another contract than when the step was done, and may do something else now")]
+    ContractChanged(String),
+    /// An instance has no such step.
+    #[error("{instance} has no step {step:?}; it has {known}")]
+    UnknownStep {
+        /// The instance.
+        instance: InstanceId,
+        /// What was asked for.
+        step: String,
+        /// The steps there are.
+        known: String,
+    },
     /// The event log fails.
     #[error(transparent)]
     Log(#[from] trunkline_event_log::Error),
@@ -132,6 +167,11 @@ impl From<Error> for Failure {
             | Error::CalledTwice
             | Error::FlowInside(_)
             | Error::Undo(_) => of_transaction(&error, detail),
+            Error::StillRuns(_)
+            | Error::NotUndoable { .. }
+            | Error::NotRetryable { .. }
+            | Error::ContractChanged(_)
+            | Error::UnknownStep { .. } => of_life(&error, detail),
             Error::Log(error) => error.into(),
         }
     }
@@ -172,4 +212,28 @@ fn of_transaction(error: &Error, detail: String) -> Failure {
         )
         .status(409),
     }
+}
+
+/// What keeps an instance from being undone or tried again.
+fn of_life(error: &Error, detail: String) -> Failure {
+    let (code, title, next) = match error {
+        Error::StillRuns(_) => (
+            "TL7030",
+            "It still runs",
+            "Wait for its end, or cancel it: `trunkline flow cancel`, which undoes what it did.",
+        ),
+        Error::NotUndoable { .. } => {
+            ("TL7031", "Not to be undone", "See what it did with `trunkline flow show`.")
+        }
+        Error::ContractChanged(_) => (
+            CHANGED,
+            "Tool has changed",
+            "Look at the tool. Then resolve the step: retry calls it as it is now; skip; or say what was done by hand.",
+        ),
+        Error::UnknownStep { .. } => {
+            ("TL7033", "No such step", "Name a step as `trunkline flow show` writes it.")
+        }
+        _ => ("TL7032", "Not to be tried again", "See how it ended with `trunkline flow show`."),
+    };
+    Failure::caller(code, title, detail, next).status(409)
 }

@@ -18,6 +18,7 @@ use trunkline_model::{BoxFuture, Effects, Event, Principal};
 use uuid::Uuid;
 
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
+use crate::fault::Fault;
 use crate::published::Published;
 
 /// The most bytes of arguments and results that are put into one append, where there is more than one entry. The log
@@ -60,8 +61,20 @@ struct State {
     /// What waits can't be found out again: it has to be written also where the run has nothing more to write.
     urgent: bool,
     replay: Replay,
+    /// It had ended, and is to be undone: nothing new may happen before it has come to its end again.
+    undo: Option<UndoOrder>,
+    held: bool,
     /// The time of the last entry that the run has seen: the only clock that expressions may see.
     time: Option<Timestamp>,
+}
+
+/// That an instance that had ended is to be undone.
+#[derive(Clone, Debug)]
+pub(crate) struct UndoOrder {
+    /// Why.
+    pub(crate) fault: Fault,
+    /// Steps that belong to another instance.
+    pub(crate) except: Vec<Key>,
 }
 
 /// What an earlier process has written and this one has not taken yet.
@@ -74,6 +87,10 @@ struct Replay {
     /// Until when something waits.
     waiting: HashMap<Key, Timestamp>,
     compensating: bool,
+    /// Since when something waits for its turn.
+    queued: HashMap<Key, Timestamp>,
+    /// It had done more than to wait for its own turn.
+    begun: bool,
     /// The steps whose last attempt was not seen to end.
     unfinished: BTreeSet<Key>,
     /// The tasks that were passed.
@@ -140,7 +157,16 @@ impl Journal {
     pub(crate) fn load(&self, entries: impl IntoIterator<Item = (Entry, Timestamp)>) {
         let mut state = self.state.lock();
         for (entry, time) in entries {
+            let waits =
+                matches!(entry, Entry::Started(_) | Entry::Queued { .. } | Entry::CancelRequested { .. });
+            state.replay.begun |= !waits;
             match entry {
+                Entry::Queued { key, .. } => {
+                    state.replay.queued.insert(key, time);
+                }
+                Entry::Unqueued { key } => {
+                    state.replay.queued.remove(&key);
+                }
                 Entry::Intended(intended) => {
                     let known = (intended.effects, intended.keyed);
                     state.repeatable.insert(intended.key.clone(), known);
@@ -169,10 +195,31 @@ impl Journal {
                     state.replay.order.push_back(Turn::Resolved(key, resolution, time));
                 }
                 Entry::Started(_) => state.time = Some(time),
+                Entry::UndoRequested { by, reason, except } => {
+                    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                    let fault = Fault::cancelled(format!("{by} asked to undo it{reason}"));
+                    state.undo = Some(UndoOrder { fault, except });
+                    state.held = true;
+                }
                 _ => {}
             }
         }
         state.replay.pass_orphans();
+    }
+
+    /// Whether an earlier process had let it begin.
+    pub(crate) fn was_begun(&self) -> bool {
+        self.state.lock().replay.begun
+    }
+
+    /// Since when something waits for its turn, where an earlier process wrote that.
+    pub(crate) fn queued_since(&self, key: &str) -> Option<Timestamp> {
+        self.state.lock().replay.queued.get(key).copied()
+    }
+
+    /// The same, once.
+    pub(crate) fn take_queued(&self, key: &str) -> Option<Timestamp> {
+        self.state.lock().replay.queued.remove(key)
     }
 
     /// The time of the last entry that the run has seen.
@@ -283,7 +330,27 @@ impl Journal {
 
     /// Whether all that an earlier process wrote has been taken.
     pub(crate) fn is_live(&self) -> bool {
+        let state = self.state.lock();
+        state.replay.order.is_empty() && !state.held
+    }
+
+    /// Keeps the run from doing anything new, also when all that was written has been taken.
+    pub(crate) fn hold(&self) {
+        self.state.lock().held = true;
+    }
+
+    /// Whether every decision that was written has been taken.
+    pub(crate) fn is_taken(&self) -> bool {
         self.state.lock().replay.order.is_empty()
+    }
+
+    /// The run has come to its end again: what is new may happen. Tells whether and why it is to be undone.
+    pub(crate) fn take_undo(&self) -> Option<UndoOrder> {
+        let mut state = self.state.lock();
+        let undo = state.undo.take()?;
+        state.held = false;
+        state.replay.wakers.drain(..).for_each(Waker::wake);
+        Some(undo)
     }
 
     /// How many decisions were taken again. A replay whose run waits without taking any has lost its way.
@@ -295,7 +362,7 @@ impl Journal {
     pub(crate) async fn live(&self) {
         std::future::poll_fn(|context| {
             let mut state = self.state.lock();
-            if state.replay.order.is_empty() {
+            if state.replay.order.is_empty() && !state.held {
                 return Poll::Ready(());
             }
             state.replay.wakers.push(context.waker().clone());

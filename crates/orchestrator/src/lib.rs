@@ -11,6 +11,8 @@ pub mod expression;
 pub mod fault;
 mod interpret;
 mod journal;
+pub mod life;
+pub mod limits;
 pub mod outside;
 pub mod plan;
 pub mod published;

@@ -1,5 +1,6 @@
 //! One running instance: its steps, its pauses, and its way to the journal.
 
+mod queue;
 mod step;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::entry::{Entry, Key, Resolution};
 use crate::expression::Limits;
 use crate::fault::Fault;
 use crate::journal::Journal;
+use crate::limits::Limits as Concurrency;
 use crate::outside::{Endpoints, Tools};
 use crate::saga::Saga;
 use crate::transaction::Transaction;
@@ -94,6 +96,7 @@ pub(crate) struct Base {
     pub(crate) saga: Saga,
     pub(crate) attempts: Attempts,
     pub(crate) permits: Semaphore,
+    pub(crate) limits: Concurrency,
     pub(crate) interventions: Interventions,
     /// Told when a step gets stuck.
     pub(crate) stuck: tokio::sync::Notify,

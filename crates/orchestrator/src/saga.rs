@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use trunkline_model::Json;
 
 use crate::entry::{Entry, Intended, Key, Resolution, StepOutcome, Undo};
+use crate::error::CHANGED;
 use crate::expression::Template;
 use crate::fault::Fault;
 use crate::run::{Run, Step, Target};
@@ -73,16 +74,31 @@ impl Saga {
         }
     }
 
+    /// Forgets steps that belong to another instance.
+    pub(crate) fn give_away(&self, keys: &[Key]) {
+        self.0.lock().steps.retain(|step| !keys.contains(&step.intended.key));
+    }
+
+    /// The steps, the last first, that would be undone (`true`) or whose outcome would be found out first.
+    pub(crate) fn ahead(&self) -> Vec<(Intended, bool)> {
+        let steps = self.0.lock().steps.clone();
+        of_interest(steps).into_iter().map(|step| (step.intended, step.result.is_some())).collect()
+    }
+
     /// Takes the steps, the last first, that are to be undone or whose outcome is to be found out.
     fn take(&self) -> Vec<Done> {
-        let mut steps = std::mem::take(&mut self.0.lock().steps);
-        steps.retain(|step| !step.intended.effects.read_only);
-        steps.retain(|step| {
-            step.intended.undo.is_some() || (step.result.is_none() && !step.intended.needs_no_undo)
-        });
-        steps.reverse();
-        steps
+        of_interest(std::mem::take(&mut self.0.lock().steps))
     }
+}
+
+/// The steps that a saga has to do with, the last first.
+fn of_interest(mut steps: Vec<Done>) -> Vec<Done> {
+    steps.retain(|step| !step.intended.effects.read_only);
+    steps.retain(|step| {
+        step.intended.undo.is_some() || (step.result.is_none() && !step.intended.needs_no_undo)
+    });
+    steps.reverse();
+    steps
 }
 
 /// How a step of unknown outcome turned out.
@@ -130,6 +146,8 @@ impl Run {
     async fn undo(self: &Arc<Self>, done: &Done, undo: &Undo, result: &Json) -> Result<(), Fault> {
         let intended = &done.intended;
         let key: Key = Arc::from(format!("{}~undo", intended.key));
+        // A tool that has changed since may do something else: a person decides.
+        let mut expect = intended.undo_contract.clone();
         let mut failures = 0;
         loop {
             let arguments = match &done.prepared {
@@ -151,6 +169,7 @@ impl Run {
                         undoes: Some(intended.key.clone()),
                         timeout: None,
                         idempotency_key: None,
+                        expect: expect.clone(),
                         outside: None,
                     };
                     match self.step(&step).await {
@@ -167,7 +186,7 @@ impl Run {
                 continue;
             }
             match self.intervene(&key, fault, false).await? {
-                Resolution::Retry => failures = 0,
+                Resolution::Retry => (failures, expect) = (0, None),
                 Resolution::Skip { .. } | Resolution::Resolve { .. } => return Ok(()),
             }
         }
@@ -188,7 +207,8 @@ impl Run {
             return Ok(Found::Either);
         }
         let arguments = intended.arguments.clone().unwrap_or_else(Json::empty_object);
-        let repeatable = intended.effects.repeatable() || intended.keyed;
+        let mut repeatable = intended.effects.repeatable() || intended.keyed;
+        let mut expect = Some(intended.contract.clone());
         let mut failures = 0;
         loop {
             let fault = if repeatable {
@@ -205,10 +225,15 @@ impl Run {
                     undoes: Some(intended.key.clone()),
                     timeout: None,
                     idempotency_key: Some(intended.idempotency_key.clone()),
+                    expect: expect.clone(),
                     outside: None,
                 };
                 match self.attempt(&step).await? {
                     StepOutcome::Succeeded(result) => return Ok(Found::Done(result)),
+                    StepOutcome::Refused(fault) if fault.code.as_deref() == Some(CHANGED) => {
+                        repeatable = false;
+                        fault
+                    }
                     StepOutcome::Refused(_) => return Ok(Found::NotDone),
                     StepOutcome::Unknown(fault) => fault,
                 }
@@ -222,7 +247,10 @@ impl Run {
                 continue;
             }
             match self.intervene(&intended.key, fault, true).await? {
-                Resolution::Retry => failures = 0,
+                Resolution::Retry => {
+                    (failures, expect) = (0, None);
+                    repeatable = intended.effects.repeatable() || intended.keyed;
+                }
                 Resolution::Skip { .. } | Resolution::Resolve { done: false, .. } => {
                     return Ok(Found::NotDone);
                 }

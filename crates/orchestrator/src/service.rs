@@ -258,6 +258,12 @@ pub async fn show(engine: &Engine, id: InstanceId) -> Result<Value, Error> {
     let output = views::output(engine.log(), id).await?;
     let mut shown = serde_json::to_value(&row).unwrap_or_default();
     shown["steps"] = serde_json::to_value(&steps).unwrap_or_default();
+    let queued = views::queued(engine.log(), Some(id), None).await?;
+    if !queued.is_empty() {
+        shown["queued"] = serde_json::to_value(&queued).unwrap_or_default();
+    }
+    let saga = views::saga(engine.log(), id).await?;
+    shown["saga"] = serde_json::to_value(&saga).unwrap_or_default();
     if let Some(output) = output {
         shown["output"] = output.to_value();
     }

@@ -309,6 +309,7 @@ impl Engine {
             undoes: None,
             timeout: Some(call.deadline.saturating_duration_since(Instant::now())),
             idempotency_key: call.idempotency_key,
+            expect: None,
             outside: Some(outside.clone()),
         };
         let attempted = run.attempt(&step).await;

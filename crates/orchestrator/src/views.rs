@@ -1,5 +1,8 @@
 //! Views: tables of instances and their steps, made of journals. They can be dropped and rebuilt while all runs.
 
+mod queue;
+mod saga;
+
 use serde::Serialize;
 use trunkline_event_log::rusqlite::{self, OptionalExtension, Row, Transaction, params};
 use trunkline_event_log::{EventLog, Projection, ProjectionResult, RecordedEvent};
@@ -8,6 +11,9 @@ use uuid::Uuid;
 
 use crate::entry::{Ending, Entry, Finished, InstanceId, Intended, StepOutcome};
 
+pub use queue::{QueuedRow, queued};
+pub use saga::{SagaRow, SagaStep, StuckRow, saga};
+
 /// The name of the projection.
 pub const NAME: &str = "flow";
 
@@ -15,16 +21,27 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS flow_instance (
   id BLOB PRIMARY KEY, flow TEXT NOT NULL, version TEXT NOT NULL, hash TEXT NOT NULL, status TEXT NOT NULL,
   principal TEXT NOT NULL, started INTEGER NOT NULL, updated INTEGER NOT NULL, ended INTEGER, wake INTEGER,
-  position INTEGER NOT NULL, fault TEXT, output TEXT
+  position INTEGER NOT NULL, fault TEXT, output TEXT, retry_of BLOB, retried_as BLOB
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS flow_instance_status ON flow_instance (status, started);
 CREATE TABLE IF NOT EXISTS flow_step (
   instance BLOB NOT NULL, key TEXT NOT NULL, tool TEXT NOT NULL, target TEXT NOT NULL, status TEXT NOT NULL,
   attempt INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER, duration_us INTEGER, undoes TEXT,
-  undoable INTEGER NOT NULL, idempotency_key TEXT NOT NULL, fault TEXT,
+  undoable INTEGER NOT NULL, idempotency_key TEXT NOT NULL, fault TEXT, pivot INTEGER NOT NULL, undo TEXT,
+  PRIMARY KEY (instance, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flow_queue (
+  instance BLOB NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL, what TEXT NOT NULL, PRIMARY KEY (instance, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS flow_queue_what ON flow_queue (what, since);
+CREATE TABLE IF NOT EXISTS flow_stuck (
+  instance BLOB NOT NULL, key TEXT NOT NULL, since INTEGER NOT NULL, unknown INTEGER NOT NULL, fault TEXT NOT NULL,
   PRIMARY KEY (instance, key)
 ) STRICT, WITHOUT ROWID;
 ";
+
+const DROP: &str = "DROP TABLE IF EXISTS flow_instance; DROP TABLE IF EXISTS flow_step;
+DROP TABLE IF EXISTS flow_stuck; DROP TABLE IF EXISTS flow_queue;";
 
 /// The views of flows.
 #[derive(Debug)]
@@ -36,7 +53,7 @@ impl Projection for Views {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn setup(&self, transaction: &Transaction<'_>) -> ProjectionResult {
@@ -51,7 +68,7 @@ impl Projection for Views {
     }
 
     fn reset(&self, transaction: &Transaction<'_>) -> ProjectionResult {
-        Ok(transaction.execute_batch("DROP TABLE IF EXISTS flow_instance; DROP TABLE IF EXISTS flow_step")?)
+        Ok(transaction.execute_batch(DROP)?)
     }
 }
 
@@ -67,8 +84,8 @@ impl Applied<'_> {
         match entry {
             Entry::Started(started) => {
                 let sql = "INSERT OR REPLACE INTO flow_instance \
-                           (id, flow, version, hash, status, principal, started, updated, position) \
-                           VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?6, ?7)";
+                           (id, flow, version, hash, status, principal, started, updated, position, retry_of) \
+                           VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?6, ?7, ?8)";
                 let position = i64::try_from(event.position).unwrap_or(i64::MAX);
                 self.transaction.prepare_cached(sql)?.execute(params![
                     self.id.as_bytes(),
@@ -78,6 +95,7 @@ impl Applied<'_> {
                     &*event.event.principal.id,
                     self.now,
                     position,
+                    started.retry_of.map(|of| of.instance.0.into_bytes()),
                 ])?;
             }
             Entry::Intended(intended) => {
@@ -100,24 +118,65 @@ impl Applied<'_> {
             Entry::Waiting { until, after, .. } => {
                 self.status("waiting", Some(until.as_millisecond()), after.map(|fault| fault.words()))?;
             }
-            Entry::Decided { .. } | Entry::Resolved { .. } => self.status("running", None, None)?,
+            Entry::Decided { .. } => self.status("running", None, None)?,
+            Entry::Resolved { key, .. } => {
+                self.unstuck(Some(&key))?;
+                self.status("running", None, None)?;
+            }
             Entry::Compensating { fault } => self.status("compensating", None, Some(fault.words()))?,
             Entry::CancelRequested { by, .. } => {
                 self.status("running", None, Some(format!("cancelled by {by}")))?;
             }
-            Entry::Stuck { key, fault, .. } => {
+            Entry::Stuck { key, fault, unknown } => {
+                let sql = "INSERT OR REPLACE INTO flow_stuck VALUES (?1, ?2, ?3, ?4, ?5)";
+                let values = params![self.id.as_bytes(), &*key, self.now, unknown, fault.words()];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
                 self.status("stuck", None, Some(format!("{key}: {}", fault.words())))?;
             }
             Entry::Finished(finished) => self.finished(&finished)?,
+            Entry::Queued { .. }
+            | Entry::Unqueued { .. }
+            | Entry::UndoRequested { .. }
+            | Entry::Retried { .. } => {
+                self.of_life(entry)?;
+            }
             Entry::Passed { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Waiting for a turn, and what is asked after the end.
+    fn of_life(&self, entry: Entry) -> rusqlite::Result<()> {
+        match entry {
+            Entry::Queued { key, what } => {
+                let sql = "INSERT OR REPLACE INTO flow_queue VALUES (?1, ?2, ?3, ?4)";
+                let values = params![self.id.as_bytes(), &*key, self.now, &*what];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
+                self.status("queued", None, None)?;
+            }
+            Entry::Unqueued { key } => {
+                let sql = "DELETE FROM flow_queue WHERE instance = ?1 AND key = ?2";
+                self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), &*key])?;
+                self.status("running", None, None)?;
+            }
+            Entry::UndoRequested { by, .. } => {
+                let sql = "UPDATE flow_instance SET ended = NULL WHERE id = ?1";
+                self.transaction.prepare_cached(sql)?.execute([self.id.as_bytes()])?;
+                self.status("compensating", None, Some(format!("undone by {by}")))?;
+            }
+            Entry::Retried { instance, .. } => {
+                let sql = "UPDATE flow_instance SET retried_as = ?2 WHERE id = ?1";
+                self.transaction.prepare_cached(sql)?.execute([self.id.as_bytes(), instance.0.as_bytes()])?;
+            }
+            _ => {}
         }
         Ok(())
     }
 
     fn intended(&self, intended: &Intended) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO flow_step \
-                   (instance, key, tool, target, status, attempt, started, undoes, undoable, idempotency_key) \
-                   VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?9)";
+                   (instance, key, tool, target, status, attempt, started, undoes, undoable, idempotency_key, \
+                   pivot, undo) VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         self.transaction.prepare_cached(sql)?.execute(params![
             self.id.as_bytes(),
             &*intended.key,
@@ -128,7 +187,16 @@ impl Applied<'_> {
             intended.undoes.as_deref(),
             intended.undo.is_some(),
             &*intended.idempotency_key,
+            intended.pivot,
+            intended.undo.as_ref().map(|undo| &*undo.tool),
         ])?;
+        Ok(())
+    }
+
+    /// Nobody is asked any more: about a step, or about any.
+    fn unstuck(&self, key: Option<&str>) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM flow_stuck WHERE instance = ?1 AND (?2 IS NULL OR key = ?2)";
+        self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), key])?;
         Ok(())
     }
 
@@ -146,6 +214,9 @@ impl Applied<'_> {
     }
 
     fn finished(&self, finished: &Finished) -> rusqlite::Result<()> {
+        self.unstuck(None)?;
+        let sql = "DELETE FROM flow_queue WHERE instance = ?1";
+        self.transaction.prepare_cached(sql)?.execute([self.id.as_bytes()])?;
         let sql = "UPDATE flow_instance SET status = ?2, wake = NULL, updated = ?3, ended = ?3, fault = ?4, \
                    output = ?5 WHERE id = ?1";
         let fault = finished.fault.as_ref().map(crate::fault::Fault::words);
@@ -190,9 +261,16 @@ pub struct InstanceRow {
     pub wake_ms: Option<i64>,
     /// What is or went wrong, in words.
     pub fault: Option<String>,
+    /// The instance in whose place it was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<InstanceId>,
+    /// The instance that was begun in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_as: Option<InstanceId>,
 }
 
-const COLUMNS: &str = "id, flow, version, status, principal, started, updated, ended, wake, fault";
+const COLUMNS: &str =
+    "id, flow, version, status, principal, started, updated, ended, wake, fault, retry_of, retried_as";
 
 fn id_of(row: &Row<'_>) -> rusqlite::Result<InstanceId> {
     Ok(InstanceId(Uuid::from_bytes(row.get(0)?)))
@@ -210,13 +288,19 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         ended_ms: row.get(7)?,
         wake_ms: row.get(8)?,
         fault: row.get(9)?,
+        retry_of: other(row, 10)?,
+        retried_as: other(row, 11)?,
     })
+}
+
+fn other(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<InstanceId>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(column)?.map(|id| InstanceId(Uuid::from_bytes(id))))
 }
 
 /// Which instances to list.
 #[derive(Clone, Debug, Default)]
 pub struct InstanceFilter {
-    /// Only those of this status.
+    /// Only those of this status, or of one of these, with commas between them.
     pub status: Option<String>,
     /// Only those of this flow (`namespace/name` or `name`).
     pub flow: Option<String>,
@@ -224,6 +308,10 @@ pub struct InstanceFilter {
     pub before: Option<InstanceId>,
     /// Only those of this principal.
     pub principal: Option<String>,
+    /// Only those that were started at this time or later (milliseconds since 1970).
+    pub started_from: Option<i64>,
+    /// Only those that were started before this time.
+    pub started_before: Option<i64>,
     /// At most so many.
     pub limit: usize,
 }
@@ -238,15 +326,24 @@ pub async fn instances(
 ) -> trunkline_event_log::Result<Vec<InstanceRow>> {
     log.query(move |connection| {
         let sql = format!(
-            "SELECT {COLUMNS} FROM flow_instance WHERE (?1 IS NULL OR status = ?1) \
+            "SELECT {COLUMNS} FROM flow_instance WHERE (?1 IS NULL OR instr(',' || ?1 || ',', ',' || status || ',')) \
              AND (?2 IS NULL OR flow = ?2 OR flow LIKE '%/' || ?2) AND (?3 IS NULL OR id < ?3) \
-             AND (?5 IS NULL OR principal = ?5) ORDER BY id DESC LIMIT ?4"
+             AND (?5 IS NULL OR principal = ?5) AND (?6 IS NULL OR started >= ?6) \
+             AND (?7 IS NULL OR started < ?7) ORDER BY id DESC LIMIT ?4"
         );
         let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
         let before = filter.before.map(|id| id.0.into_bytes());
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement
-            .query_map(params![filter.status, filter.flow, before, limit, filter.principal], instance_row)?;
+        let values = params![
+            filter.status,
+            filter.flow,
+            before,
+            limit,
+            filter.principal,
+            filter.started_from,
+            filter.started_before,
+        ];
+        let rows = statement.query_map(values, instance_row)?;
         rows.collect()
     })
     .await
@@ -340,7 +437,7 @@ pub async fn output(log: &EventLog, id: InstanceId) -> trunkline_event_log::Resu
 /// The instances that have not ended.
 pub(crate) async fn unfinished(log: &EventLog) -> trunkline_event_log::Result<Vec<InstanceId>> {
     log.query(|connection| {
-        let sql = "SELECT id FROM flow_instance WHERE status IN ('running', 'waiting', 'compensating', 'stuck') \
+        let sql = "SELECT id FROM flow_instance WHERE status IN ('running', 'waiting', 'queued', 'compensating', 'stuck') \
                    ORDER BY started";
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map([], id_of)?;

@@ -126,6 +126,13 @@ impl Workflow {
         })
     }
 
+    /// How many steps may be done at the same time, as its metadata says.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        let said = self.source()["document"]["metadata"][crate::plan::CONCURRENCY].as_u64();
+        said.and_then(|said| usize::try_from(said).ok()).map_or(usize::MAX, |said| said.max(1))
+    }
+
     /// `namespace/name`.
     #[must_use]
     pub fn full_name(&self) -> Arc<str> {

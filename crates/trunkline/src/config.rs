@@ -16,7 +16,7 @@ mod validate;
 mod watch;
 
 pub use finding::{Finding, Level};
-pub use flows::{FlowTool, FlowUndo, Flows};
+pub use flows::{FlowLimit, FlowTool, FlowUndo, Flows};
 pub use format::Format;
 pub use load::{Flags, Loaded, convert, find, load, load_or_default, load_text};
 pub use model::{Child, Config, Events, Listen, Log, LogFormat, Service};

@@ -88,6 +88,8 @@ pub(crate) struct Order {
     reason: Option<String>,
     /// The step that is stuck, for `:resolve`.
     step: Option<String>,
+    /// The step to retry from, for `:retry`; from the start where left out.
+    from: Option<String>,
     /// `"retry"`, `{"skip": {"reason": …}}` or `{"resolve": {"done": …, "result": …}}`, for `:resolve`.
     #[schema(value_type = Option<Value>)]
     resolution: Option<Resolution>,
@@ -122,6 +124,7 @@ pub(crate) async fn instances(
         before: which.before.map(InstanceId),
         limit: which.limit.unwrap_or(100).clamp(1, MAX_PAGE),
         principal: (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string()),
+        ..InstanceFilter::default()
     };
     let log = door(&gateway)?.engine.log();
     log.projected(views::NAME, log.head()).await.map_err(FlowError::from)?;
@@ -187,12 +190,13 @@ pub(crate) async fn show(
 }
 
 /// Asks something of an instance. The path is `/v1/instances/{id}:cancel` (it undoes what it has done),
+/// `/v1/instances/{id}:undo` (the same for one that completed), `/v1/instances/{id}:retry` (another is begun in its place),
 /// `/v1/instances/{id}:resolve` (what to do with a step that is stuck), `/v1/instances/{id}:commit` or
 /// `/v1/instances/{id}:rollback` (of a transaction).
 #[utoipa::path(post, path = "/v1/instances/{id}", request_body = Order,
-    params(("id" = String, Path, description = "the identity with the suffix `:cancel`, `:resolve`, `:commit` or `:rollback`")),
+    params(("id" = String, Path, description = "the identity with the suffix `:cancel`, `:undo`, `:retry`, `:resolve`, `:commit` or `:rollback`")),
     responses((status = 200, body = Value), (status = 404, description = "It does not run"),
-        (status = 409, description = "Nothing of it is stuck")))]
+        (status = 409, description = "It can't be done to it: the error says why")))]
 pub(crate) async fn order(
     State(gateway): State<Arc<Gateway>>,
     Extension(principal): Extension<Arc<Principal>>,
@@ -225,6 +229,11 @@ pub(crate) async fn order(
             return Ok(Json(service::end(&door.engine, id, &principal, decision, deadline).await?));
         }
         "cancel" => door.engine.cancel(id, &principal.id, order.reason.as_deref()).await?,
+        "undo" => drop(door.engine.undo(id, &principal.id, order.reason.as_deref()).await?),
+        "retry" => {
+            let new = door.engine.retry(id, order.from.as_deref(), &principal.id).await?;
+            return Ok(Json(json!({"instance": id, "done": verb, "retried_as": new.id})));
+        }
         "resolve" => {
             let (Some(step), Some(resolution)) = (order.step, order.resolution) else {
                 return Err(Error::Params("the body needs `step` and `resolution`".to_owned()).into());
@@ -246,6 +255,6 @@ async fn seen(door: &FlowDoor, principal: &Principal, id: &str) -> Result<Instan
     row.filter(own).map(|row| row.id).ok_or_else(|| FlowError::UnknownInstance(id).into())
 }
 
-fn door(gateway: &Gateway) -> Result<&FlowDoor, Problem> {
+pub(super) fn door(gateway: &Gateway) -> Result<&FlowDoor, Problem> {
     gateway.flows.get().ok_or_else(|| Error::NotFound("/v1/flows".to_owned()).into())
 }

@@ -116,6 +116,7 @@ fn step(at: &Place, target: Target, arguments: &Value, timeout: Option<Duration>
         undoes: None,
         timeout,
         idempotency_key: None,
+        expect: None,
         outside: None,
     }
 }

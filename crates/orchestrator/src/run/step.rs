@@ -14,8 +14,10 @@ use serde_json::Value;
 use trunkline_model::{BoxFuture, EffectState, Effects, Failure, Json, Outcome, Retry};
 
 use super::Run;
+use crate::Error;
 use crate::entry::{Ended, Entry, Intended, Key, Resolution, StepOutcome, Undo};
 use crate::fault::Fault;
+use crate::limits::Pass;
 use crate::outside::{Contract, EndpointCall, StepCall, value_of};
 use crate::transaction::Outside;
 
@@ -48,6 +50,8 @@ pub(crate) struct Step {
     /// The step that this one undoes.
     pub(crate) undoes: Option<Key>,
     pub(crate) timeout: Option<Duration>,
+    /// The contract that the tool must still have.
+    pub(crate) expect: Option<Arc<str>>,
     /// The key under which the tool may recognise it, where it is not the step's own.
     pub(crate) idempotency_key: Option<Arc<str>>,
     /// The call comes from outside: no task of the run waits for it.
@@ -158,6 +162,13 @@ impl Run {
             let outcome = StepOutcome::Unknown(fault);
             return Ok(self.write_end(step, attempt, Some(before), Instant::now(), outcome, false));
         }
+        if let Some(expected) = &step.expect
+            && *expected != contract.hash
+        {
+            let changed = Error::ContractChanged(step.target.name().to_string());
+            return Ok(refused(Fault::from(&changed.into()), None));
+        }
+        let pass = self.admit(step).await?;
         let intended = match before {
             Some(before) => before,
             None => {
@@ -177,7 +188,15 @@ impl Run {
         }
         let call = self.call(step, intended.idempotency_key.clone());
         let (step, start) = (step.clone(), Instant::now());
-        let work = InFlight { run: self.clone(), step, attempt, intended, start, call: Some(call) };
+        let work = InFlight {
+            run: self.clone(),
+            step,
+            attempt,
+            intended,
+            start,
+            call: Some(call),
+            pass: Some(pass),
+        };
         let outcome = work.await;
         drop(permit);
         Ok(outcome)
@@ -188,6 +207,7 @@ impl Run {
         let again = if refusals == 0 { String::new() } else { format!(".{refusals}") };
         let own_undo = step.undo.clone();
         let declared = step.undoes.is_none() && !step.needs_no_undo;
+        let undo = own_undo.or_else(|| contract.undo.clone().filter(|_| declared));
         Intended {
             key: step.key.clone(),
             attempt,
@@ -200,7 +220,11 @@ impl Run {
             idempotency_key: step.idempotency_key.clone().unwrap_or_else(|| {
                 Arc::from(format!("{}{}{again}", self.journal.instance, header_safe(&step.key)))
             }),
-            undo: own_undo.or_else(|| contract.undo.clone().filter(|_| declared)),
+            undo_contract: undo.as_ref().and_then(|undo| {
+                let contract = self.tools.contract(&self.journal.principal, &undo.tool);
+                contract.ok().map(|contract| contract.hash)
+            }),
+            undo,
             needs_no_undo: step.needs_no_undo,
             pivot: step.pivot,
             undoes: step.undoes.clone(),
@@ -323,6 +347,8 @@ struct InFlight {
     intended: Intended,
     start: Instant,
     call: Option<BoxFuture<'static, StepOutcome>>,
+    /// It counts towards its limits until its outcome is known.
+    pass: Option<Pass>,
 }
 
 impl Future for InFlight {
@@ -333,6 +359,7 @@ impl Future for InFlight {
         let Some(call) = &mut this.call else { return Poll::Pending };
         let Poll::Ready(outcome) = call.as_mut().poll(context) else { return Poll::Pending };
         this.call = None;
+        this.pass = None;
         let intended = Some(&this.intended);
         Poll::Ready(this.run.write_end(&this.step, this.attempt, intended, this.start, outcome, false))
     }
@@ -345,10 +372,11 @@ impl Drop for InFlight {
             return;
         }
         let (run, step, intended) = (self.run.clone(), self.step.clone(), self.intended.clone());
-        let (attempt, start) = (self.attempt, self.start);
+        let (attempt, start, pass) = (self.attempt, self.start, self.pass.take());
         self.run.orphans.spawn(async move {
             let outcome = call.await;
             run.write_end(&step, attempt, Some(&intended), start, outcome, true);
+            drop(pass);
             // The run may wait for something else for a long time.
             if let Err(fault) = run.flush().await {
                 tracing::error!(instance = %run.journal.instance, %fault, "the end of a step is not in the log");

@@ -12,6 +12,8 @@ use trunkline_gateway::flows::{Declared, FlowDoor, FlowTools};
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{Service as _, ServiceObserver as _};
 use trunkline_orchestrator::entry::Undo;
+use trunkline_orchestrator::expression::Expression;
+use trunkline_orchestrator::limits::Limit;
 use trunkline_orchestrator::service::{Flows, Library};
 use trunkline_orchestrator::workflow::Workflow;
 use trunkline_orchestrator::{Bounds, Engine, Parts, Sources, views};
@@ -63,6 +65,7 @@ impl Running {
         self.endpoints.reconfigure(config);
         self.tools.declare(prepared.declared);
         self.library.replace(prepared.definitions);
+        self.engine.limit(prepared.limits);
         self.service.refresh();
         self.observer.contents_changed(self.service.id());
     }
@@ -72,6 +75,7 @@ impl Running {
 pub(super) struct Prepared {
     declared: HashMap<String, Declared>,
     definitions: Vec<Workflow>,
+    limits: Vec<Limit>,
 }
 
 /// Reads what the configuration says. Nothing changes yet.
@@ -91,7 +95,20 @@ pub(super) fn prepare(config: &config::Flows) -> anyhow::Result<Prepared> {
             definitions.push(Workflow::read(&text).with_context(|| file.display().to_string())?);
         }
     }
-    Ok(Prepared { declared: declared.collect(), definitions })
+    let limits = config.limits.iter().map(limit).collect::<anyhow::Result<_>>()?;
+    Ok(Prepared { declared: declared.collect(), definitions, limits })
+}
+
+fn limit(limit: &config::FlowLimit) -> anyhow::Result<Limit> {
+    if limit.flow.is_none() && limit.tool.is_none() {
+        anyhow::bail!("flows.limits: a limit needs `flow` or `tool`");
+    }
+    let key = limit.key.as_deref().map(Expression::new);
+    if let Some(key) = &key {
+        key.check(&["principal"]).with_context(|| format!("flows.limits: {}", key.text()))?;
+    }
+    let max = usize::try_from(limit.max.get())?;
+    Ok(Limit { flow: limit.flow.clone(), tool: limit.tool.clone(), key, max })
 }
 
 /// A file, or the workflows of a folder in the order of their names.

@@ -25,7 +25,10 @@ const MAX_EVENT: usize = 16 << 20;
 
 /// Show what has happened.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Events {
+    #[command(subcommand)]
+    command: Option<EventsCommand>,
     /// Go on with what happens from now on, until stopped.
     #[arg(short, long)]
     follow: bool,
@@ -39,6 +42,17 @@ pub(super) struct Events {
     output: OutputArgs,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum EventsCommand {
+    /// Drop a view and build it anew from the record, while the gateway runs; all views where none is named.
+    Rebuild {
+        /// The view: `flow`, …
+        view: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
 }
 
 /// A page of the record.
@@ -58,6 +72,9 @@ struct Message {
 
 impl Events {
     pub(super) fn run(self) -> Result<(), Stop> {
+        if let Some(EventsCommand::Rebuild { view, server }) = self.command {
+            return rebuild(&server.client()?, view);
+        }
         let client = self.server.client()?;
         block_on(async {
             // Without a position, the newest page is not wanted before what comes from now on.
@@ -136,6 +153,22 @@ impl Events {
         };
         Ok(print(&text)?)
     }
+}
+
+fn rebuild(client: &Client, view: Option<String>) -> Result<(), Stop> {
+    let names = match view {
+        Some(view) => vec![view],
+        None => {
+            let views: Vec<Value> = block_on(client.get(&["v1", "views"], &[]))?;
+            views.iter().filter_map(|view| view["name"].as_str().map(str::to_owned)).collect()
+        }
+    };
+    for name in names {
+        let path = format!("{name}:rebuild");
+        let done: Value = block_on(client.post(&["v1", "views", &path], String::new()))?;
+        say(&format_args!("the view {name} is built anew, up to position {}", done["position"]));
+    }
+    Ok(())
 }
 
 /// An event on a line: position, time, type, who, what.

@@ -1,5 +1,6 @@
 //! `trunkline flow`: checks, runs, shows and steers flows.
 
+mod life;
 mod timeline;
 
 use clap::Subcommand;
@@ -40,7 +41,7 @@ enum Command {
     },
     /// List instances, the newest first.
     List {
-        /// Only those of this status: running, waiting, compensating, stuck, completed, faulted, cancelled, undone.
+        /// Only those of this status: running, waiting, queued, compensating, stuck, completed, faulted, cancelled, undone.
         #[arg(long)]
         status: Option<String>,
         /// Only those of this flow.
@@ -56,13 +57,11 @@ enum Command {
         instance: String,
     },
     /// Ask an instance to end. What it has done is undone.
-    Cancel {
-        /// The instance.
-        instance: String,
-        /// Why, for the record.
-        #[arg(long)]
-        reason: Option<String>,
-    },
+    Cancel(life::Cancel),
+    /// Undo what a completed instance did.
+    Undo(life::Undo),
+    /// Begin another instance in the place of one that failed.
+    Retry(life::Retry),
     /// Open a transaction: calls made with `trunkline call --transaction` can be undone together.
     Begin {
         /// What it is for.
@@ -85,6 +84,8 @@ enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// List what waits for its turn under `flows.limits`.
+    Queues,
     /// Say what to do with a step that is stuck.
     Resolve {
         /// The instance.
@@ -140,13 +141,13 @@ impl Flow {
                     other => Ok(print_data(other, &answer, |_| String::new())?),
                 }
             }
-            Command::Cancel { instance, reason } => {
-                order(&client, &instance, "cancel", &json!({"reason": reason}))?;
-                say(&format_args!(
-                    "{instance} ends, and what it did is undone; see `trunkline flow show {instance}`"
-                ));
-                Ok(())
+            Command::Queues => {
+                let answer: Value = block_on(client.get(&["v1", "queues"], &[]))?;
+                Ok(print_data(format, &answer, life::queues)?)
             }
+            Command::Cancel(cancel) => cancel.run(&client, format),
+            Command::Undo(undo) => undo.run(&client, format),
+            Command::Retry(retry) => retry.run(&client, format),
             Command::Begin { title, timeout } => {
                 let mut body = serde_json::Map::new();
                 body.extend(title.map(|title| ("title".to_owned(), json!(title))));

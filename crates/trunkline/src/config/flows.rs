@@ -22,6 +22,27 @@ pub struct Flows {
     /// arguments, with `*` for any part: `git`, `python3`, `/opt/tools/*`. A command that needs a shell needs `sh`. None
     /// where left out.
     pub allow_commands: Vec<String>,
+    /// How many instances or calls may go on at the same time. Who is over a limit waits in order: `trunkline flow queues`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<FlowLimit>,
+}
+
+/// How many may go on at the same time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowLimit {
+    /// Of this flow: its name, or `namespace/name`. Its instances are counted, or with `tool` their calls of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
+    /// Calls of this tool by flows, by the name it is called by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// jq that gives a key: each value is counted by itself. `.` is the input of the instance or the arguments of the call,
+    /// `$principal` for whom it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How many at a time.
+    pub max: std::num::NonZeroU32,
 }
 
 /// What is declared of a tool.

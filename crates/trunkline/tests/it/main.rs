@@ -9,6 +9,7 @@ mod docs;
 mod doors;
 mod endpoints;
 mod failures;
+mod life;
 mod questions;
 mod reload;
 mod stdio;

@@ -32,6 +32,10 @@ pub(super) fn of(instance: &Value) -> String {
             let _ = writeln!(out, "{after:>10.3} s  {line}");
         }
     }
+    for row in instance["queued"].as_array().into_iter().flatten() {
+        let what = text(&row["what"]);
+        let _ = writeln!(out, "  {} waits for its turn, place {}: {what}", text(&row["key"]), row["place"]);
+    }
     if let Some(wake) = instance["wake_ms"].as_i64().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
         let _ = writeln!(out, "  goes on at {wake:.0}");
     }
@@ -47,7 +51,23 @@ fn line(item: &Value) -> Option<String> {
         short(&format!("{title}: {}", fault["detail"].as_str().unwrap_or_default()), 110)
     };
     Some(match name.as_str() {
-        "started" => "started".to_owned(),
+        "started" => match entry.get("retry_of").filter(|of| of.is_object()) {
+            Some(of) => {
+                let text = |name: &str| of[name].as_str().unwrap_or_default();
+                let from = if text("from").is_empty() { "its start" } else { text("from") };
+                format!("started in the place of {} by {}, from {from}", text("instance"), text("by"))
+            }
+            None => "started".to_owned(),
+        },
+        "queued" => {
+            let key = if key == "~queue" { "the instance" } else { key };
+            format!("{key}  waits for its turn: {}", entry["what"].as_str().unwrap_or_default())
+        }
+        "unqueued" => format!("{}  waits no more", if key == "~queue" { "the instance" } else { key }),
+        "undo_requested" => {
+            format!("to be undone: {} asked for it", entry["by"].as_str().unwrap_or_default())
+        }
+        "retried" => format!("{} is in its place", entry["instance"].as_str().unwrap_or_default()),
         "intended" => {
             let attempt = entry["attempt"].as_u64().unwrap_or(1);
             let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
