@@ -1,5 +1,6 @@
 //! The HTTP door: the same tools and the same pipeline for any program that can call HTTP.
 
+mod audit;
 mod events;
 mod flows;
 mod health;
@@ -39,6 +40,8 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(flows::instances, flows::start))
         .routes(routes!(flows::show, flows::order))
         .routes(routes!(flows::begin))
+        .routes(routes!(audit::list))
+        .routes(routes!(flows::proposals))
         .routes(routes!(views::queues))
         .routes(routes!(views::list))
         .routes(routes!(views::rebuild))

@@ -15,6 +15,7 @@ pub mod life;
 pub mod limits;
 pub mod outside;
 pub mod plan;
+pub mod proposals;
 pub mod published;
 mod run;
 mod saga;

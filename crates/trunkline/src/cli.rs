@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Data goes to standard output, everything else to standard error.
 
+mod audit;
 mod call;
 mod client;
 mod completions;
@@ -49,6 +50,8 @@ enum Command {
     Call(call::Call),
     /// Show what has happened.
     Events(events::Events),
+    /// Show who did what, and what came of it.
+    Audit(audit::Audit),
     /// Check, run, show and steer flows.
     Flow(flow::Flow),
     /// List the services of the running gateway.
@@ -90,6 +93,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Tools(tools) => tools.run(),
         Command::Call(call) => call.run(),
         Command::Events(events) => events.run(),
+        Command::Audit(audit) => audit.run(),
         Command::Flow(flow) => flow.run(),
         Command::Services(services) => services.run(),
         Command::Config(config) => config.run(),

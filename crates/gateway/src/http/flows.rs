@@ -110,6 +110,20 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Json<Flo
     Ok(Json(Flows { flows: flows.into_iter().map(flow).collect() }))
 }
 
+/// Undos that tools seem to have, as what could be written into the configuration (`flows.tools`). They are proposals: none
+/// is used before that is done.
+#[utoipa::path(get, path = "/v1/flows/proposals", responses((status = 200, body = Value)))]
+pub(crate) async fn proposals(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+) -> Result<Json<Value>, Problem> {
+    let snapshot = gateway.catalog().snapshot();
+    let tools: Vec<_> =
+        snapshot.tools.iter().map(|(name, entry)| (name.to_string(), entry.tool.spec().clone())).collect();
+    let proposals = door(&gateway)?.engine.proposals(&principal, &tools);
+    Ok(Json(json!({"proposals": proposals})))
+}
+
 /// Instances, the newest first. The holder of an API key sees its own.
 #[utoipa::path(get, path = "/v1/instances", params(Which), responses((status = 200, body = Instances)))]
 pub(crate) async fn instances(

@@ -1,6 +1,7 @@
 //! `trunkline flow`: checks, runs, shows and steers flows.
 
 mod life;
+mod progress;
 mod timeline;
 
 use clap::Subcommand;
@@ -84,6 +85,8 @@ enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Show undos that tools seem to have, to paste into the configuration. None is used before that.
+    Proposals,
     /// List what waits for its turn under `flows.limits`.
     Queues,
     /// Say what to do with a step that is stuck.
@@ -113,19 +116,7 @@ impl Flow {
         let client = self.server.client()?;
         match self.command {
             Command::Check { source } => check(&client, format, &source),
-            Command::Run { flow, input } => {
-                let body = if flow.starts_with('@') || flow == "-" {
-                    json!({"plan": parse(&read(&flow)?)?})
-                } else {
-                    let input = input.map(|text| read(&text)).transpose()?;
-                    json!({"flow": flow, "input": input.map(|text| parse(&text)).transpose()?})
-                };
-                let answer: Value = block_on(client.post(&["v1", "instances"], body.to_string()))?;
-                let shown = answer["result"].get("structuredContent").unwrap_or(&answer["result"]);
-                let shown = if shown.is_null() { &answer["result"] } else { shown };
-                print_document(format, shown)?;
-                if answer["is_error"] == true { Err(Stop::ToolError) } else { Ok(()) }
-            }
+            Command::Run { flow, input } => start(client, &flow, input, format),
             Command::List { status, flow, limit } => {
                 let limit = limit.to_string();
                 let mut query = vec![("limit", limit.as_str())];
@@ -140,6 +131,10 @@ impl Flow {
                     Format::Table => Ok(print(&plain_lines(&timeline::of(&answer)))?),
                     other => Ok(print_data(other, &answer, |_| String::new())?),
                 }
+            }
+            Command::Proposals => {
+                let answer: Value = block_on(client.get(&["v1", "flows", "proposals"], &[]))?;
+                Ok(print_data(format, &answer["proposals"], life::proposals)?)
             }
             Command::Queues => {
                 let answer: Value = block_on(client.get(&["v1", "queues"], &[]))?;
@@ -189,6 +184,30 @@ fn order(client: &Client, instance: &str, verb: &str, body: &Value) -> Result<Va
 fn print_document(format: Format, value: &Value) -> Result<(), Stop> {
     let format = if format == Format::Table { Format::Yaml } else { format };
     Ok(print_data(format, value, |_| String::new())?)
+}
+
+/// Starts a flow and waits for its end, with its progress where somebody watches.
+fn start(client: Client, flow: &str, input: Option<String>, format: Format) -> Result<(), Stop> {
+    let body = if flow.starts_with('@') || flow == "-" {
+        json!({"plan": parse(&read(flow)?)?})
+    } else {
+        let input = input.map(|text| read(&text)).transpose()?;
+        json!({"flow": flow, "input": input.map(|text| parse(&text)).transpose()?})
+    };
+    let client = match progress::is_watched() {
+        true => client.with("trunkline-timeout-ms", progress::PATIENCE_MS.to_string()),
+        false => client,
+    };
+    let answer: Value = block_on(client.post(&["v1", "instances"], body.to_string()))?;
+    let shown = answer["result"].get("structuredContent").unwrap_or(&answer["result"]);
+    let shown = if shown.is_null() { &answer["result"] } else { shown };
+    if progress::is_watched() && shown["status"] == "running" {
+        let ended = block_on(progress::follow(&client, &text(&shown["instance"])))?;
+        print_document(format, &ended)?;
+        return if ended["status"] == "completed" { Ok(()) } else { Err(Stop::ToolError) };
+    }
+    print_document(format, shown)?;
+    if answer["is_error"] == true { Err(Stop::ToolError) } else { Ok(()) }
 }
 
 fn parse(text: &str) -> Result<Value, Stop> {

@@ -177,3 +177,87 @@ async fn a_failed_instance_is_tried_again_from_a_step_or_its_start() {
     let none = shelf.cli(&["flow", "undo", "--all", "--status", "completed", "--limit", "2", "--dry-run"]);
     assert!(said(&none).contains("undoes book/write, book/write"), "{}", said(&none));
 }
+
+#[tokio::test]
+async fn who_waits_is_seen_and_who_did_what_is_told() {
+    let gated = |folder: &Path| {
+        let argv = json!(["sh", "-c", r#"while test -e "$0/gate"; do sleep 0.02; done; echo done"#, folder]);
+        let tool = json!({"description": "Waits at a gate.", "argv": argv, "effects": {"read_only": false, "idempotent": true, "destructive": false, "open_world": false}});
+        format!("        gate: {tool}\nflows:\n  limits:\n    - {{ tool: book__gate, max: 1 }}\n")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&config(folder.path(), &gated(folder.path()))).await;
+    let mut shelf = Shelf { folder, gateway };
+    std::fs::write(shelf.folder.path().join("gate"), "").unwrap();
+    let plan = json!({"plan": {"steps": [{"id": "g", "tool": "book__gate", "undo": false}]}});
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let headers = [("x-api-key", shelf.gateway.key), ("trunkline-timeout-ms", "300")];
+        let reply = http::post(shelf.gateway.address, "/v1/instances", &headers, plan.to_string()).await;
+        let answer = reply.json().await;
+        ids.push(answer["result"]["structuredContent"]["instance"].as_str().unwrap().to_owned());
+    }
+    let places = async |shelf: &Shelf| -> Vec<(Value, Value)> {
+        let queues = shelf.gateway.get("/v1/queues").await.json().await;
+        let rows = queues["waiting"].as_array().unwrap().clone();
+        rows.iter().map(|row| (row["place"].clone(), row["instance"].clone())).collect()
+    };
+    let waiting = [(json!(1), json!(ids[1])), (json!(2), json!(ids[2]))];
+    assert_eq!(places(&shelf).await, waiting);
+    shelf.gateway.kill().await;
+    shelf.gateway.start_again().await;
+    // The first goes on with its call, and the others stand where they stood. (Its service had to come up first.)
+    eventually("the queue is back", async || (places(&shelf).await.len() == 2).then_some(())).await;
+    let said = said(&shelf.cli(&["flow", "queues"]));
+    assert!(said.contains("tool book__gate") && said.contains("PLACE"), "{said}");
+    let rebuilt = shelf.cli(&["events", "rebuild"]);
+    assert!(rebuilt.status.success(), "{rebuilt:?}");
+    assert_eq!(places(&shelf).await.len(), 2);
+    std::fs::remove_file(shelf.folder.path().join("gate")).unwrap();
+    for id in &ids {
+        shelf.until(id, "completed").await;
+    }
+    let audit = shelf.gateway.get("/v1/audit?action=flow.end").await.json().await;
+    let ends: Vec<&str> =
+        audit["deeds"].as_array().unwrap().iter().map(|deed| deed["outcome"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["completed"; 3], "{audit}");
+    let calls = shelf.cli(&["audit", "--action", "call", "--target", "book/gate"]);
+    assert!(String::from_utf8_lossy(&calls.stdout).contains("done"), "{calls:?}");
+}
+
+#[tokio::test]
+async fn undos_of_the_shop_are_proposed_and_not_used() {
+    let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop/openapi");
+    let mut services = "services:\n".to_owned();
+    for name in ["orders", "stock", "payments", "shipping"] {
+        let document = documents.join(format!("{name}.yaml"));
+        services.push_str(&format!(
+            "  shop-{name}: {{ openapi: {{ document: {}, base_url: \"http://127.0.0.1:9\" }} }}\n",
+            document.display()
+        ));
+    }
+    let gateway = Gateway::start(&services).await;
+    let proposed = gateway.get("/v1/flows/proposals").await.json().await;
+    let mut found: Vec<String> = proposed["proposals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|proposal| proposal["snippet"].as_str().unwrap().to_owned())
+        .collect();
+    found.sort();
+    let example = std::fs::read_to_string(documents.join("../trunkline.yaml")).unwrap();
+    let mut accepted: Vec<String> = example
+        .lines()
+        .filter(|line| line.trim_start().starts_with("shop-") && line.contains("undo:"))
+        .map(|line| line.trim().to_owned())
+        .collect();
+    accepted.sort();
+    assert_eq!(found, accepted);
+    // What is accepted is proposed no more.
+    gateway.configure(&format!("{services}flows:\n  tools:\n    {}\n", accepted[0]));
+    eventually("one is accepted", async || {
+        let left = gateway.get("/v1/flows/proposals").await.json().await;
+        (left["proposals"].as_array().unwrap().len() == 3).then_some(())
+    })
+    .await;
+}

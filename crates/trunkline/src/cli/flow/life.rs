@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::text;
 use crate::cli::block_on;
 use crate::cli::client::Client;
-use crate::cli::output::{Format, print_data, say, short, table};
+use crate::cli::output::{Format, plain_lines, print_data, say, short, table};
 use crate::cli::stop::Stop;
 
 /// Which instances.
@@ -187,4 +187,19 @@ pub(super) fn queues(answer: &Value) -> String {
         out.push_str(&table(["WAITS FOR", "PLACE", "INSTANCE", "STEP", "FOR"], &waiting));
     }
     out
+}
+
+/// Undos that tools seem to have, as a part of a configuration.
+pub(super) fn proposals(proposals: &Value) -> String {
+    let proposals = proposals.as_array().map(Vec::as_slice).unwrap_or_default();
+    if proposals.is_empty() {
+        return "no tool without an undo seems to have one\n".to_owned();
+    }
+    let mut out = "# Proposals, guessed from names and schemas. Look at each before you write it into the configuration.\n\
+                   flows:\n  tools:\n"
+        .to_owned();
+    for proposal in proposals {
+        out.push_str(&format!("    # {}\n    {}\n", text(&proposal["why"]), text(&proposal["snippet"])));
+    }
+    plain_lines(&out)
 }

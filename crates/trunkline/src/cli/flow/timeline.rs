@@ -23,23 +23,59 @@ pub(super) fn of(instance: &Value) -> String {
     if let Some(fault) = instance["fault"].as_str() {
         let _ = writeln!(out, "{}", short(fault, 200));
     }
-    let mut start: Option<Timestamp> = None;
-    for item in instance["journal"].as_array().into_iter().flatten() {
-        let Ok(time) = text(&item["time"]).parse::<Timestamp>() else { continue };
-        let start = *start.get_or_insert(time);
-        let after = time.duration_since(start).as_secs_f64();
-        if let Some(line) = line(item) {
-            let _ = writeln!(out, "{after:>10.3} s  {line}");
-        }
+    for line in lines(instance) {
+        let _ = writeln!(out, "{line}");
     }
     for row in instance["queued"].as_array().into_iter().flatten() {
         let what = text(&row["what"]);
         let _ = writeln!(out, "  {} waits for its turn, place {}: {what}", text(&row["key"]), row["place"]);
     }
-    if let Some(wake) = instance["wake_ms"].as_i64().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
-        let _ = writeln!(out, "  goes on at {wake:.0}");
+    for (key, until, again) in waits(instance) {
+        let what = if again { "is tried again" } else { "goes on" };
+        let _ = writeln!(out, "  {key}  {what} at {until:.0}");
     }
     out
+}
+
+/// What waits now, until when, and whether it is the pause before another attempt.
+fn waits(instance: &Value) -> Vec<(String, Timestamp, bool)> {
+    let mut waits: Vec<(String, Timestamp, bool)> = Vec::new();
+    for item in instance["journal"].as_array().into_iter().flatten() {
+        let entry = &item["entry"];
+        let key = |entry: &Value| entry["key"].as_str().unwrap_or_default().to_owned();
+        if let Some(waiting) = entry.get("waiting") {
+            let until = waiting["until"].as_str().and_then(|until| until.parse().ok());
+            waits.extend(until.map(|until| (key(waiting), until, waiting["after"].is_object())));
+        } else if let Some(decided) = entry.get("decided") {
+            let over = key(decided);
+            // Where a task ran out of time, nothing in it waits any more.
+            let gone = over.strip_suffix("~timeout").unwrap_or("\0").to_owned();
+            waits.retain(|(key, ..)| *key != over && !key.starts_with(&gone) && over != "~cancel");
+        } else if entry.get("finished").is_some() || entry.get("compensating").is_some() {
+            waits.clear();
+        }
+    }
+    waits
+}
+
+/// Until when it waits.
+pub(super) fn wake(instance: &Value) -> Option<Timestamp> {
+    Timestamp::from_millisecond(instance["wake_ms"].as_i64()?).ok()
+}
+
+/// What happened, an entry a line.
+pub(super) fn lines(instance: &Value) -> Vec<String> {
+    let mut start: Option<Timestamp> = None;
+    let mut lines = Vec::new();
+    for item in instance["journal"].as_array().into_iter().flatten() {
+        let Some(time) = item["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok()) else {
+            continue;
+        };
+        let start = *start.get_or_insert(time);
+        let after = time.duration_since(start).as_secs_f64();
+        lines.extend(line(item).map(|line| format!("{after:>10.3} s  {line}")));
+    }
+    lines
 }
 
 /// One entry of the journal; `None` for one that says nothing to people.
