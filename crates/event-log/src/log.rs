@@ -11,7 +11,7 @@ use crate::queue::{Append, Command, NoRoom, Request, Task};
 use crate::reader::{Filter, Page, Readers};
 use crate::shared::Shared;
 use crate::snapshot::{self, Snapshot};
-use crate::{Appended, Error, Expected, Result, StreamId, Subscription};
+use crate::{Appended, Error, Expected, RecordedEvent, Result, StreamId, Subscription};
 
 /// The event log. Cloning is cheap. When the last clone is dropped the log shuts down.
 #[derive(Clone)]
@@ -80,6 +80,14 @@ impl EventLog {
         limit: usize,
     ) -> Result<Page> {
         self.0.readers.stream(stream.into(), from_version, limit).await
+    }
+
+    /// The newest events of a stream, the newest first: at most `limit` and a few MiB.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corrupt`].
+    pub async fn newest_of(&self, stream: impl Into<StreamId>, limit: usize) -> Result<Vec<RecordedEvent>> {
+        self.0.readers.newest(stream.into(), limit).await
     }
 
     /// Reads the log from a position on, at most `limit` events and a few MiB. With a filter it also stops after having

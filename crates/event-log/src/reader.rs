@@ -107,6 +107,19 @@ impl Readers {
         .await
     }
 
+    /// The newest events of a stream, the newest first.
+    pub(crate) async fn newest(&self, stream: StreamId, limit: usize) -> Result<Vec<RecordedEvent>> {
+        self.run(move |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {} FROM event WHERE stream = ?1 ORDER BY version DESC LIMIT ?2",
+                row::COLUMNS
+            ))?;
+            let limit = limit.min(MAX_PAGE_EVENTS);
+            Ok(collect(statement.query((&stream, limit))?, limit)?.0)
+        })
+        .await
+    }
+
     pub(crate) async fn all(&self, shared: &Shared, from: u64, limit: usize, filter: Filter) -> Result<Page> {
         let limit = limit.min(MAX_PAGE_EVENTS);
         let from = from.max(shared.oldest());

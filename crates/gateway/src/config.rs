@@ -11,6 +11,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// How long a call may take in all where the caller sets no nearer deadline, in milliseconds.
     pub call_timeout_ms: u64,
+    /// How long a call of a flow by a client that can follow tasks may take before it becomes one, in milliseconds.
+    pub task_after_ms: u64,
     /// How long a question to the caller waits for its answer, in milliseconds.
     pub question_timeout_ms: u64,
     /// How long an MCP session may be idle, in milliseconds.
@@ -34,6 +36,7 @@ impl Default for Config {
         Self {
             max_request_bytes: 8 << 20,
             call_timeout_ms: 120_000,
+            task_after_ms: 500,
             question_timeout_ms: 600_000,
             session_idle_ms: 3_600_000,
             max_sessions: 10_000,

@@ -114,6 +114,26 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// The client asks of tasks and does not declare the extension.
+    #[error("the client does not declare the extension io.modelcontextprotocol/tasks in this request")]
+    TasksNotDeclared,
+    /// There is no such task, or it is someone else's.
+    #[error("there is no task {0:?}")]
+    UnknownTask(String),
+    /// A task can't be cancelled that has ended.
+    #[error("the task {id} is {status} already")]
+    TaskEnded {
+        /// The task.
+        id: String,
+        /// How it ended.
+        status: &'static str,
+    },
+    /// A tool was to be called as a task that can't be one.
+    #[error("the tool {0:?} can't be called as a task")]
+    NeverATask(String),
+    /// A call that was to be a task has ended without one.
+    #[error("the call has ended without a task: {0}")]
+    NoTask(String),
     /// The caller cancelled the call.
     #[error("the caller cancelled the call")]
     Cancelled,
@@ -132,6 +152,13 @@ fn of_call(call: Option<&CallId>) -> String {
 
 fn near_names(near: &[String], list: &str) -> String {
     if near.is_empty() { format!("Look at {list}.") } else { format!("Did you mean {}?", near.join(", ")) }
+}
+
+impl Error {
+    /// The failure of a call that was made, but whose outcome is not on disk: it is not answered as done.
+    pub(crate) fn after_call(self, read_only: bool) -> Failure {
+        Failure { effect: if read_only { EffectState::None } else { EffectState::Unknown }, ..self.into() }
+    }
 }
 
 impl From<Error> for Failure {
@@ -195,8 +222,50 @@ impl From<Error> for Failure {
                     .status(503)
                     .retry(Retry::Soon)
             }
+            other @ (Error::TasksNotDeclared
+            | Error::UnknownTask(_)
+            | Error::TaskEnded { .. }
+            | Error::NeverATask(_)
+            | Error::NoTask(_)) => task_failure(&other, detail),
             other => request_failure(other, detail),
         }
+    }
+}
+
+/// The failures of tasks.
+fn task_failure(error: &Error, detail: String) -> Failure {
+    match error {
+        Error::TasksNotDeclared => Failure::caller(
+            "TL7040",
+            "Tasks not declared",
+            detail,
+            "Declare the extension in io.modelcontextprotocol/clientCapabilities of every request.",
+        )
+        .status(400)
+        .data(Json::from(serde_json::json!({
+            "requiredCapabilities": { "extensions": { "io.modelcontextprotocol/tasks": {} } }
+        }))),
+        Error::UnknownTask(_) => Failure::caller(
+            "TL7041",
+            "Unknown task",
+            detail,
+            "Use the taskId that the call was answered with, as the same principal.",
+        )
+        .status(404),
+        Error::TaskEnded { .. } => {
+            Failure::caller("TL7042", "Task has ended", detail, "Get its result with tasks/result.")
+                .status(409)
+        }
+        Error::NeverATask(_) => {
+            Failure::caller("TL7043", "Not a task", detail, "Call the tool without `task`.").status(422)
+        }
+        _ => Failure::caller(
+            "TL7044",
+            "No task was made",
+            detail,
+            "Do as the message says and call again, without `task` for the whole answer.",
+        )
+        .status(422),
     }
 }
 

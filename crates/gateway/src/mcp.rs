@@ -15,6 +15,7 @@ mod reply;
 mod session;
 pub mod stdio;
 mod streamable;
+mod tasks;
 
 use trunkline_model::Json;
 

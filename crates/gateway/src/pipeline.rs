@@ -1,13 +1,14 @@
 //! The life of a call: one linear function that every door enters.
 //! *authenticate → limit → resolve → authorize → plan → execute → shape → record*
 
+mod shape;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_model::{
-    Call, CallContext, CallId, EffectState, Failure, Fault, Json, Operation, Outcome, Principal, Resume,
-    Service, Tool,
+    Call, CallContext, CallId, Failure, Fault, Json, Operation, Outcome, Principal, Resume, Service, Tool,
 };
 
 use crate::gateway::Rules;
@@ -173,8 +174,9 @@ impl Gateway {
         let read_only = subject.read_only;
         let start = Instant::now();
         let mut running = Running { gateway: self, call, context: &context, subject, start, ended: false };
-        let outcome = running.execute(target).await.map(shape);
-        running.ended(&outcome).await.map_err(|error| unrecorded(error, read_only))?;
+        let outcome = running.execute(target).await;
+        let outcome = outcome.map(|outcome| shape::fit(self, &running.call, &context, outcome));
+        running.ended(&outcome).await.map_err(|error| error.after_call(read_only))?;
         outcome
     }
 
@@ -375,20 +377,12 @@ fn overdue(subject: &Subject, start: Instant) -> Failure {
     Error::Deadline { target, within: start.elapsed(), read_only: subject.read_only }.into()
 }
 
-/// The call was made, but its outcome is not on disk: it is not answered as done.
-fn unrecorded(error: Error, read_only: bool) -> Failure {
-    Failure { effect: if read_only { EffectState::None } else { EffectState::Unknown }, ..error.into() }
-}
-
-/// Makes the result fit the caller: passes through.
-fn shape(outcome: Outcome) -> Outcome {
-    outcome
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use trunkline_discovery::{Catalog, Registered};
-    use trunkline_model::{BoxFuture, Contents, Item, ServiceId, ServiceState, ServiceStatus, ToolResult};
+    use trunkline_model::{
+        BoxFuture, Contents, EffectState, Item, ServiceId, ServiceState, ServiceStatus, ToolResult,
+    };
     use trunkline_policy::{Authenticator, Authorizer};
     use uuid::Uuid;
 

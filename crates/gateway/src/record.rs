@@ -64,7 +64,7 @@ impl Recorder {
         took: Duration,
     ) -> Result<(), Error> {
         let phase = match outcome {
-            Ok(Outcome::Complete(_)) => Phase::Completed,
+            Ok(Outcome::Complete(_) | Outcome::Task(_)) => Phase::Completed,
             Ok(Outcome::InputRequired(_)) => Phase::Asked,
             Err(_) => Phase::Failed,
         };
@@ -240,6 +240,10 @@ fn outcome_context(outcome: &Result<Outcome, Failure>, subject: &Subject, took: 
             }
             text.push('}');
             start
+        }
+        Ok(Outcome::Task(task)) => {
+            let id = json!(&*task.id);
+            write!(text, r#"{{"outcome":"task","duration_us":{took},"task":{id}}}"#)
         }
         Ok(Outcome::InputRequired(input)) => {
             let requests = input.requests.as_str();

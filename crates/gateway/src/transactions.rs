@@ -1,9 +1,12 @@
 //! Calls that are steps of an agent's transaction: those that name one, and those of a conversation that has one open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
-use trunkline_model::{BoxFuture, CallContext, Failure, Json, Operation, Outcome};
+use trunkline_model::{
+    AskError, BoxFuture, CallContext, Client, ClientFeatures, Failure, Json, Operation, Outcome, Question,
+};
 use trunkline_orchestrator::transaction::{Make, OutsideCall};
 use trunkline_orchestrator::{Error as FlowError, InstanceId, service};
 
@@ -70,12 +73,42 @@ impl Gateway {
             let (idempotency_key, deadline) = (request.idempotency_key.clone(), context.deadline);
             let make: Make = Box::new(move |key| {
                 let meta = Some(with_key(request.meta.as_ref(), &key));
+                let context = CallContext { client: Arc::new(Waiting(context.client.clone())), ..context };
                 let step = Request { idempotency_key: Some(key), meta, journaled: true, ..request };
                 Box::pin(async move { runner.call(step, context).await })
             });
             let call = OutsideCall { tool, arguments, idempotency_key, undo: None, deadline, make };
             engine.within(id, &principal, call).await
         })
+    }
+}
+
+/// The caller of a step: a step is over when its call is, so it does not follow tasks.
+struct Waiting(Arc<dyn Client>);
+
+impl Client for Waiting {
+    fn features(&self) -> ClientFeatures {
+        self.0.features()
+    }
+
+    fn wants_progress(&self) -> bool {
+        self.0.wants_progress()
+    }
+
+    fn waited(&self) -> Duration {
+        self.0.waited()
+    }
+
+    fn progress(&self, params: &Json) {
+        self.0.progress(params);
+    }
+
+    fn log(&self, params: &Json) {
+        self.0.log(params);
+    }
+
+    fn ask<'a>(&'a self, question: Question) -> BoxFuture<'a, Result<Json, AskError>> {
+        self.0.ask(question)
     }
 }
 

@@ -53,6 +53,12 @@ pub trait Client: Send + Sync {
         std::time::Duration::ZERO
     }
 
+    /// How long the caller waits for a tool that can go on by itself; it follows what takes longer
+    /// ([`Outcome::Task`](crate::Outcome::Task)). None where it can follow nothing.
+    fn patience(&self) -> Option<std::time::Duration> {
+        None
+    }
+
     /// Passes on a `notifications/progress`. `params` is the object as it came; the door puts the caller's own
     /// `progressToken` in it. Never blocks; may drop.
     fn progress(&self, params: &Json) {

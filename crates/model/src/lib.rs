@@ -19,6 +19,7 @@ mod principal;
 mod schema;
 mod secret;
 mod service;
+mod task;
 mod tool;
 
 pub use call::{Call, CallContext, CallId, Operation, Resume, ServiceId, TraceContext};
@@ -34,6 +35,7 @@ pub use principal::{Principal, PrincipalKind};
 pub use schema::{Schema, Violation};
 pub use secret::Secret;
 pub use service::{Contents, Item, Service, ServiceObserver, ServiceState, ServiceStatus};
+pub use task::{Task, TaskOrder, TaskState};
 pub use tool::{Tool, ToolSpec};
 
 /// A boxed future, the return type of the object-safe async methods of this crate.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::Json;
+use crate::{Json, Task};
 
 /// What a call comes to.
 #[derive(Clone, Debug)]
@@ -12,6 +12,9 @@ pub enum Outcome {
     Complete(ToolResult),
     /// The service needs answers before it can go on (MCP 2026-07-28, multi-round requests).
     InputRequired(InputRequired),
+    /// The tool goes on by itself, and the caller follows it. Only a caller is answered so that says how long it waits
+    /// ([`Client::patience`](crate::Client::patience)).
+    Task(Box<Task>),
 }
 
 /// A service's answer: an MCP result object (`CallToolResult`, `GetPromptResult`, `ReadResourceResult`,

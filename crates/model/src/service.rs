@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BoxFuture, Call, CallContext, Failure, Json, Outcome, ServiceId, Tool};
+use crate::{BoxFuture, Call, CallContext, Failure, Json, Outcome, ServiceId, Task, TaskOrder, Tool};
 
 /// Whether a service can be called now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,34 @@ pub trait Service: Send + Sync {
         call: &'a Call,
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<Outcome, Failure>>;
+
+    /// Looks at a task of one of its tools. None where the principal has no such task.
+    ///
+    /// # Errors
+    /// [`Failure`] where the service can't be asked.
+    fn task<'a>(
+        &'a self,
+        id: &'a str,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<Task>, Failure>> {
+        let _ = (id, context);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Asks something of a task of one of its tools; nothing where it has ended. False where the principal has no such
+    /// task.
+    ///
+    /// # Errors
+    /// [`Failure`] where the service can't be asked.
+    fn order_task<'a>(
+        &'a self,
+        id: &'a str,
+        order: TaskOrder,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<bool, Failure>> {
+        let _ = (id, order, context);
+        Box::pin(std::future::ready(Ok(false)))
+    }
 
     /// Starts or ends a subscription to a resource. Updates come through [`ServiceObserver::resource_updated`].
     ///

@@ -43,6 +43,11 @@ pub trait Tool: Send + Sync {
         &self.spec().capabilities
     }
 
+    /// Whether it can go on by itself, so that a call may come to [`Outcome::Task`].
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Checks arguments against the tool's schema.
     ///
     /// # Errors

@@ -329,6 +329,19 @@ impl Engine {
         Some(Instance { id, run: run.clone(), finished: finished.clone() })
     }
 
+    /// The steps of an instance that wait for a person now.
+    #[must_use]
+    pub fn stuck(&self, id: InstanceId) -> Vec<Key> {
+        let run = self.run(id);
+        run.map(|run| run.interventions.lock().keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether an instance has been asked to end, and has not ended yet.
+    #[must_use]
+    pub fn is_cancelling(&self, id: InstanceId) -> bool {
+        self.run(id).is_ok_and(|run| run.cancel.is_cancelled())
+    }
+
     /// The record, for what reads the views.
     #[must_use]
     pub fn log(&self) -> &EventLog {

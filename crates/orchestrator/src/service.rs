@@ -2,6 +2,7 @@
 //!
 //! They stand in the catalogue beside all other tools, so every door has them: MCP, HTTP, the command line.
 
+mod tasks;
 mod transactions;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use trunkline_model::{
     BoxFuture, Call, CallContext, Effects, Failure, Json, Outcome, Principal, PrincipalKind, Schema, Service,
-    ServiceId, ServiceState, ServiceStatus, Tool, ToolResult, ToolSpec,
+    ServiceId, ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolResult, ToolSpec,
 };
 
 use crate::check::{self, Finding, Severity};
@@ -25,6 +26,7 @@ use crate::workflow::{SchemaRef, Workflow};
 use crate::{Error, Instance};
 use transactions::Verb;
 
+pub use tasks::tasks;
 pub use transactions::end;
 
 /// The name of the service that flows are tools of.
@@ -161,6 +163,23 @@ impl Service for Flows {
         Box::pin(std::future::ready(Err(Error::ToolsOnly.into())))
     }
 
+    fn task<'a>(
+        &'a self,
+        id: &'a str,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<Task>, Failure>> {
+        Box::pin(async move { Ok(tasks::look(&self.shared.engine, id, context).await?) })
+    }
+
+    fn order_task<'a>(
+        &'a self,
+        id: &'a str,
+        order: TaskOrder,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(async move { Ok(tasks::order(&self.shared.engine, id, order, context).await?) })
+    }
+
     fn subscribe<'a>(&'a self, _uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(std::future::ready(Err(Error::ToolsOnly.into())))
     }
@@ -184,6 +203,10 @@ impl Tool for FlowTool {
         &self.spec
     }
 
+    fn goes_on(&self) -> bool {
+        matches!(self.kind, Kind::RunPlan | Kind::Named(_))
+    }
+
     fn execute<'a>(
         &'a self,
         call: &'a Call,
@@ -196,7 +219,7 @@ impl Tool for FlowTool {
                 Kind::Transaction(verb) => self.transaction(*verb, call, context).await,
                 Kind::Named(workflow) => {
                     let started = self.start(workflow.clone(), call.arguments.clone(), context)?;
-                    Ok(wait(started, context.deadline, None).await?.into())
+                    Ok(self.answer(started, context, None).await?)
                 }
             }
         })
@@ -225,11 +248,24 @@ impl FlowTool {
         let input = Json::from_value(source.get("input").unwrap_or(&json!({})));
         let limit = arguments["wait_ms"].as_u64().map(Duration::from_millis);
         let started = self.start(Arc::new(workflow), input, context)?;
-        Ok(wait(started, context.deadline, limit).await?.into())
+        Ok(self.answer(started, context, limit).await?)
     }
 
     fn start(&self, workflow: Arc<Workflow>, input: Json, context: &CallContext) -> Result<Instance, Error> {
         self.shared.engine.start(Start { workflow, input, principal: context.principal.clone() })
+    }
+
+    /// Waits for the end of a run as long as its caller does. One that takes longer is a task where the caller can follow it.
+    async fn answer(
+        &self,
+        instance: Instance,
+        context: &CallContext,
+        limit: Option<Duration>,
+    ) -> Result<Outcome, Error> {
+        match context.client.patience() {
+            None => Ok(wait(instance, context.deadline, limit).await?.into()),
+            Some(patience) => tasks::begin(&self.shared.engine, instance, context, patience, limit).await,
+        }
     }
 
     async fn get_run(&self, call: &Call, context: &CallContext) -> Result<Outcome, Failure> {

@@ -15,7 +15,7 @@ use url::Url;
 
 use trunkline_model::{
     BoxFuture, Call, CallContext, Contents, Failure, InputRequired, Json, Operation, Outcome, Resume,
-    Service, ServiceId, ServiceObserver, ServiceStatus, ToolResult,
+    Service, ServiceId, ServiceObserver, ServiceStatus, Task, TaskOrder, ToolResult,
 };
 
 use super::auth::Auth;
@@ -187,6 +187,22 @@ impl Core {
         self.within_time(pin!(going_on), context).await
     }
 
+    /// Asks something about a task, within the time of a call.
+    async fn of_task<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        context: &CallContext,
+        ask: impl FnOnce(Arc<Session>) -> F,
+    ) -> Result<T, Failure> {
+        let asking = async {
+            let link = self.link_of(Some(context))?;
+            let Some(session) = link.session().await else { return Err(self.unreachable()) };
+            ask(session).await
+        };
+        let limit = Duration::from_millis(self.hub.config.timeout_ms);
+        let asked = within_time(limit, pin!(asking), context).await;
+        asked.map_err(|error| error.into_failure(self.hub.id.as_str()))
+    }
+
     fn unreachable(&self) -> Error {
         let status = self.hub.status();
         let cause = status.cause.unwrap_or_else(|| "it has not answered yet".to_owned());
@@ -275,6 +291,30 @@ impl Service for McpService {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(self.core.request(call, context))
+    }
+
+    fn task<'a>(
+        &'a self,
+        id: &'a str,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<Task>, Failure>> {
+        Box::pin(async move {
+            let look = |session| async move { tasks::look(&session, id, context).await };
+            self.core.of_task(context, look).await.map(Some)
+        })
+    }
+
+    fn order_task<'a>(
+        &'a self,
+        id: &'a str,
+        order: TaskOrder,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(async move {
+            let order = &order;
+            let asked = |session| async move { tasks::order(&session, id, order, context).await };
+            self.core.of_task(context, asked).await.map(|()| true)
+        })
     }
 
     fn subscribe<'a>(&'a self, uri: &'a str, on: bool) -> BoxFuture<'a, Result<(), Failure>> {

@@ -1,14 +1,16 @@
-//! Calls that a server turns into tasks (the extension `io.modelcontextprotocol/tasks`): the connector asks until the
-//! task is done, so that a call is a call to everybody else.
+//! Calls that a server turns into tasks (the extension `io.modelcontextprotocol/tasks`): a caller that follows tasks gets
+//! the task. For everybody else the connector asks until the task is done, so that a call is a call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use trunkline_model::{CallContext, InputRequired, Json, Outcome, Resume};
+use trunkline_model::{CallContext, InputRequired, Json, Outcome, Resume, Task, TaskOrder, TaskState};
 
 use super::client::{Request, Session};
 use super::error::{Error, RpcError};
@@ -33,6 +35,12 @@ struct Wire<'a> {
     status: String,
     #[serde(default)]
     status_message: Option<String>,
+    #[serde(default)]
+    created_at: Option<Timestamp>,
+    #[serde(default)]
+    last_updated_at: Option<Timestamp>,
+    #[serde(default)]
+    ttl_ms: Option<f64>,
     #[serde(default)]
     poll_interval_ms: Option<f64>,
     #[serde(borrow, default)]
@@ -68,7 +76,69 @@ pub(super) async fn begun(
 ) -> Result<Outcome, Error> {
     let text = result.bytes();
     let wire = read(&text)?;
+    if context.client.patience().is_some() {
+        return Ok(Outcome::Task(Box::new(task(&wire, &text)?)));
+    }
     follow(session, wire.task_id.clone(), wait(&wire), context).await
+}
+
+/// Looks at a task.
+pub(super) async fn look(session: &Arc<Session>, id: &str, context: &CallContext) -> Result<Task, Error> {
+    let params = format!(r#""taskId":{}"#, jsonrpc::quoted(id));
+    let result = ask(session, "tasks/get", id, &params, context).await?;
+    let text = result.bytes();
+    task(&read(&text)?, &text)
+}
+
+/// Answers a task or asks for its end.
+pub(super) async fn order(
+    session: &Arc<Session>,
+    id: &str,
+    order: &TaskOrder,
+    context: &CallContext,
+) -> Result<(), Error> {
+    let quoted = jsonrpc::quoted(id);
+    let (method, params) = match order {
+        TaskOrder::Update(answers) => {
+            ("tasks/update", format!(r#""taskId":{quoted},"inputResponses":{answers}"#))
+        }
+        TaskOrder::Cancel => ("tasks/cancel", format!(r#""taskId":{quoted}"#)),
+    };
+    ask(session, method, id, &params, context).await.map(drop)
+}
+
+/// A task as its server tells it.
+fn task(wire: &Wire<'_>, text: &Bytes) -> Result<Task, Error> {
+    let missing = || Error::Garbage(format!("the task is {} and does not say more", wire.status));
+    let part = |raw: Option<&RawValue>| raw.map(|raw| Json::slice_of(text, raw)).ok_or_else(missing);
+    let state = match &*wire.status {
+        "completed" => match outcome(part(wire.result)?)? {
+            Outcome::Complete(result) => TaskState::Completed(result),
+            Outcome::InputRequired(_) | Outcome::Task(_) => return Err(missing()),
+        },
+        "failed" => TaskState::Failed(part(wire.error)?),
+        "cancelled" => TaskState::Cancelled,
+        // What a new task asks is told by the first look at it.
+        "input_required" if wire.input_requests.is_some() => {
+            TaskState::InputRequired(part(wire.input_requests)?)
+        }
+        _ => TaskState::Working,
+    };
+    if wire.task_id.is_empty() || wire.task_id.len() > MAX_ID {
+        return Err(Error::Garbage(format!("a task id of {} bytes", wire.task_id.len())));
+    }
+    let created = wire.created_at.ok_or_else(|| Error::Garbage("a task without createdAt".to_owned()))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds")]
+    let whole = |ms: f64| (0.0..1e15).contains(&ms).then_some(ms as u64);
+    Ok(Task {
+        id: Arc::from(&*wire.task_id),
+        state,
+        message: wire.status_message.clone(),
+        created,
+        updated: wire.last_updated_at.unwrap_or(created),
+        ttl_ms: wire.ttl_ms.and_then(whole),
+        poll_ms: wire.poll_interval_ms.and_then(whole),
+    })
 }
 
 async fn follow(

@@ -200,7 +200,7 @@ mod tests {
     fn result(answer: Answer, shape: Shape) -> (Value, bool) {
         match outcome(answer, shape, ORIGIN).unwrap() {
             Outcome::Complete(result) => (result.body.to_value(), result.is_error),
-            other @ Outcome::InputRequired(_) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

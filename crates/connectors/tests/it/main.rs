@@ -51,7 +51,7 @@ pub async fn execute(service: &dyn Service, name: &str, arguments: Value) -> Res
     let outcome = tool(service, name).execute(&call(name, arguments), &context()).await?;
     match outcome {
         Outcome::Complete(result) => Ok(result),
-        other @ Outcome::InputRequired(_) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) async fn text_of(
         Outcome::Complete(result) => {
             Ok(result.body.to_value()["content"][0]["text"].as_str().unwrap_or_default().to_owned())
         }
-        Outcome::InputRequired(wanted) => panic!("{wanted:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct ToolEntry {
     pub target: Arc<str>,
     /// The MCP tool object under the advertised name.
     pub listed: Json,
+    /// The same for clients of revision 2025-11-25, which learn from it whether a call may be a task (`execution`).
+    pub listed_legacy: Json,
     /// Parameters that an MCP client repeats in a header (`x-mcp-header`): the path of property names and the header's
     /// name after `Mcp-Param-`.
     pub header_parameters: Vec<(Vec<String>, String)>,
@@ -43,13 +45,15 @@ pub struct ItemEntry {
 impl ToolEntry {
     pub(super) fn new(name: &str, tool: Arc<dyn Tool>, service: Arc<dyn Service>) -> Self {
         let spec = tool.spec();
+        let listed = tool_object(spec, name);
         let mut header_parameters = Vec::new();
         find_header_parameters(spec.input.document(), &mut Vec::new(), &mut header_parameters);
         Self {
             header_parameters,
             name: Arc::from(name),
             target: target(&spec.service, &spec.name),
-            listed: tool_object(spec, name),
+            listed_legacy: with_execution(&listed, tool.goes_on()),
+            listed,
             service,
             tool,
         }
@@ -102,6 +106,20 @@ fn renamed(object: &Json, member: &str, value: &str) -> Json {
     Json::from_serialize(&members).unwrap_or_else(|_| object.clone())
 }
 
+/// The tool object with what it says of tasks. What a server says of its own does not hold here.
+fn with_execution(object: &Json, goes_on: bool) -> Json {
+    const MEMBER: &str = "execution";
+    if !goes_on && !object.as_str().contains(MEMBER) {
+        return object.clone();
+    }
+    let Ok(mut members) = object.to::<IndexMap<String, Box<RawValue>>>() else { return object.clone() };
+    members.shift_remove(MEMBER);
+    if goes_on && let Ok(support) = to_raw_value(&serde_json::json!({"taskSupport": "optional"})) {
+        members.insert(MEMBER.to_owned(), support);
+    }
+    Json::from_serialize(&members).unwrap_or_else(|_| object.clone())
+}
+
 /// MCP's tool object. Where the service is an MCP server it is the one it sent, with the advertised name and the
 /// effects that the operator states.
 fn tool_object(spec: &ToolSpec, name: &str) -> Json {
@@ -148,6 +166,16 @@ fn tool_object(spec: &ToolSpec, name: &str) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_tool_that_goes_on_is_listed_with_tasks() {
+        let object = Json::parse(r#"{"name":"a","execution":{"taskSupport":"required"}}"#).unwrap();
+        assert_eq!(with_execution(&object, false).as_str(), r#"{"name":"a"}"#);
+        let object = Json::parse(r#"{"name":"a"}"#).unwrap();
+        let listed = r#"{"name":"a","execution":{"taskSupport":"optional"}}"#;
+        assert_eq!(with_execution(&object, true).as_str(), listed);
+        assert_eq!(with_execution(&object, false), object);
+    }
 
     #[test]
     fn renaming_leaves_the_rest_to_the_letter() {

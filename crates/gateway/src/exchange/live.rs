@@ -28,7 +28,7 @@ pub(super) async fn call(
                 let resume = between.ended(answered).await?;
                 request.resume = Some(resume);
             }
-            complete @ Outcome::Complete(_) => return Ok(complete),
+            other @ (Outcome::Complete(_) | Outcome::Task(_)) => return Ok(other),
         }
     }
     let failure = Failure::service(

@@ -33,6 +33,8 @@ pub struct Caller {
     /// It answers questions while its request waits. Otherwise its request ends with the questions, and it sends the
     /// request again with the answers.
     pub answers_live: bool,
+    /// How long it waits for a tool that can go on by itself; none where it can't follow a task.
+    pub patience: Option<Duration>,
     /// How to find the caller after a restart; kept in the record with the first question.
     pub way_back: Option<WayBack>,
 }
@@ -223,6 +225,10 @@ impl Client for Outbox {
 
     fn wants_progress(&self) -> bool {
         self.caller.wants_progress
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.caller.patience
     }
 
     fn waited(&self) -> Duration {

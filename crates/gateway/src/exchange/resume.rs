@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use trunkline_model::{CallContext, CallId, Failure, Json, Outcome, Resume, ToolResult};
+use trunkline_model::{CallContext, CallId, Failure, Json, Outcome, Resume, Task, ToolResult};
 
 use super::parking::Place;
 use super::{Caller, Exchange, Journal, Step};
@@ -31,6 +31,8 @@ struct Pending {
 pub(crate) enum Ending {
     /// With the service's answer.
     Complete(ToolResult),
+    /// With a task that goes on by itself.
+    Task(Box<Task>),
     /// With questions: an object of question id to `{method, params}`, and the state to send back.
     Questions {
         /// The questions.
@@ -174,6 +176,7 @@ impl Gateway {
     fn ending(&self, exchange: &Exchange, outcome: Outcome) -> Result<Ending, Failure> {
         match outcome {
             Outcome::Complete(result) => Ok(Ending::Complete(result)),
+            Outcome::Task(task) => Ok(Ending::Task(task)),
             Outcome::InputRequired(input) => {
                 let state = match input.state {
                     None => None,

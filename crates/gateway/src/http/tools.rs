@@ -263,6 +263,11 @@ fn respond(call: CallId, ending: Ending) -> Response<Body> {
             );
             (StatusCode::OK, [head.as_bytes(), result.body.as_bytes(), b"}"].concat())
         }
+        // Nobody comes here who follows tasks.
+        Ending::Task(task) => {
+            let body = json!({"call_id": call, "outcome": "task", "task": &*task.id});
+            (StatusCode::ACCEPTED, body.to_string().into_bytes())
+        }
         Ending::Questions { requests, state } => {
             let body = json!({
                 "call_id": call, "outcome": "input_required", "requests": requests.to_value(), "request_state": state,

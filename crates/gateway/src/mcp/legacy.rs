@@ -4,6 +4,7 @@
 //! client comes back with its session id.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -22,7 +23,7 @@ use super::reply::{
     result_message, told_to_model,
 };
 use super::session::{CallStream, Running, Session};
-use super::severity;
+use super::{severity, tasks};
 use crate::exchange::{Caller, Exchange, Journal, Outbox, Step, WayBack};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -41,6 +42,8 @@ struct Reply {
     id: Json,
     operation: Operation,
     progress_token: Option<Json>,
+    /// The client asked for a task.
+    task: bool,
 }
 
 /// Opens a session. Returns it with the answer to `initialize`.
@@ -170,6 +173,9 @@ async fn dispatch(
         "tools/call" | "prompts/get" | "resources/read" | "completion/complete" => {
             call(gateway, peer, session, body, message, &params, id).await
         }
+        "tasks/get" | "tasks/result" | "tasks/list" | "tasks/cancel" => {
+            tasks::legacy(gateway, &session.principal, method, &params, id).await
+        }
         "ping" => Ok(Answer::result(id, b"{}")),
         "logging/setLevel" => {
             let level = params.level.as_deref().and_then(severity);
@@ -205,12 +211,19 @@ async fn call(
         id: id.clone(),
         operation: operation_of(message),
         progress_token: meta.progress_token.map(|token| Json::slice_of(body, token)),
+        task: message.method.as_deref() == Some("tools/call") && params.task.is_some(),
     };
     let request = Request {
         meta: meta.passed_on(session.asked_log_level()),
         transaction: meta.transaction.clone(),
         ..request(gateway, peer.door, body, message, params)?
     };
+    if reply.task
+        && let Some(entry) = gateway.catalog().snapshot().tools.get(&request.name)
+        && !entry.tool.goes_on()
+    {
+        return Err(Error::NeverATask(request.name.to_string()).into());
+    }
     let mut context = context(gateway, peer, &meta);
     context.conversation = Some(session.conversation.clone());
     let caller = caller(session, &reply);
@@ -252,6 +265,8 @@ fn caller(session: &Session, reply: &Reply) -> Caller {
         wants_progress: reply.progress_token.is_some(),
         log_level: Some(session.log_level()),
         answers_live: true,
+        // Who asks for a task gets it at once.
+        patience: reply.task.then_some(Duration::ZERO),
         // Only a client that can be asked anything is ever looked for again.
         way_back: can_answer.then(|| WayBack {
             session: session.conversation.clone(),
@@ -383,8 +398,9 @@ async fn take_up(
     let origin = journal.origin();
     let door = origin.door.clone().filter(|door| *door.session == *session.id);
     let Some(door) = door else { return Ok(()) };
-    let reply =
-        Reply { id: door.request_id, operation: origin.operation, progress_token: door.progress_token };
+    let (id, progress_token) = (door.request_id, door.progress_token);
+    // A call that asks before it is a task is none any more: it is answered as it is.
+    let reply = Reply { id, operation: origin.operation, progress_token, task: false };
     let caller = caller(session, &reply);
     let exchange = Exchange::take_up(gateway, journal, caller, "mcp");
     // Before the call runs: what is answered is not asked again.
@@ -403,13 +419,23 @@ impl Reply {
     /// The message that ends the request.
     fn end(&self, outcome: Result<Outcome, Failure>) -> (Bytes, u16) {
         match outcome {
+            Ok(Outcome::Task(task)) => {
+                (result_message(&self.id, tasks::created(&task, Era::Legacy).as_bytes()), 200)
+            }
+            Ok(Outcome::Complete(result)) if self.task => {
+                let said = result.body.to_value()["content"][0]["text"].take();
+                let failure = Error::NoTask(said.as_str().unwrap_or_default().to_owned()).into();
+                error_message(Some(&self.id), &failure, Era::Legacy)
+            }
             Ok(Outcome::Complete(result)) => (result_message(&self.id, result.body.as_bytes()), 200),
             // A caller that answers live never sees this: its call is made again with the answers.
             Ok(Outcome::InputRequired(_)) => {
                 let failure = Error::State("the service asks for input again").into();
                 error_message(Some(&self.id), &failure, Era::Legacy)
             }
-            Err(failure) if self.operation == Operation::CallTool && told_to_model(&failure) => {
+            Err(failure)
+                if self.operation == Operation::CallTool && !self.task && told_to_model(&failure) =>
+            {
                 (result_message(&self.id, failed_tool_result(&failure).body.as_bytes()), 200)
             }
             Err(failure) => error_message(Some(&self.id), &failure, Era::Legacy),

@@ -12,10 +12,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use trunkline_model::{Failure, Json, Principal};
 
-use super::message::keys;
+use super::message::{Meta, features, follows_tasks, keys};
 use super::reply::{Frame, notification, result_message, with_members};
 use super::session::Session;
-use super::severity_of;
+use super::{severity_of, tasks};
 use crate::observer::{MAX_SUBSCRIPTIONS, Notice, Subscription};
 use crate::{Error, Gateway};
 
@@ -31,15 +31,18 @@ struct Filter {
     resources_list_changed: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     resource_subscriptions: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    task_ids: Vec<String>,
 }
 
 /// The stream of `subscriptions/listen`: an acknowledgement, then what was asked for, each tagged with the request's
 /// id, and the result when the gateway ends.
-pub(super) fn modern(
+pub(super) async fn modern(
     gateway: &Arc<Gateway>,
     principal: &Arc<Principal>,
     id: &Json,
     filter: Option<&RawValue>,
+    meta: &Meta<'_>,
 ) -> Result<BoxStream<'static, Frame>, Failure> {
     let mut filter: Filter = match filter {
         None => Filter::default(),
@@ -49,9 +52,17 @@ pub(super) fn modern(
     if filter.resource_subscriptions.len() > MAX_SUBSCRIPTIONS {
         return Err(Error::TooMany("resources of one listener").into());
     }
+    if filter.task_ids.len() > MAX_SUBSCRIPTIONS {
+        return Err(Error::TooMany("tasks of one listener").into());
+    }
+    if !filter.task_ids.is_empty() && !follows_tasks(meta.capabilities) {
+        return Err(Error::TasksNotDeclared.into());
+    }
     // What is not there for this principal is not acknowledged.
+    filter.task_ids = tasks::own(gateway, principal, filter.task_ids).await;
     filter.resource_subscriptions.retain(|uri| gateway.reader(uri, principal).is_ok());
     let notices = gateway.hub.listen();
+    let features = features(meta.capabilities);
     let tag = Json::from(json!({ keys::SUBSCRIPTION: id.to_value() }));
     let accepted = Json::from(json!({ "notifications": filter }));
     let acknowledged = notification(
@@ -66,6 +77,7 @@ pub(super) fn modern(
     );
     let last = futures_util::stream::once(std::future::ready(Frame { id: None, data: last }));
     let (gateway, principal) = (gateway.clone(), principal.clone());
+    let told = tasks::changes(gateway.clone(), principal.clone(), features, &filter.task_ids, tag.clone());
     let rest = futures_util::stream::once(async move {
         let mut held: Vec<Subscription> = Vec::with_capacity(filter.resource_subscriptions.len());
         for uri in &filter.resource_subscriptions {
@@ -81,6 +93,7 @@ pub(super) fn modern(
         })
     })
     .flatten();
+    let rest = futures_util::stream::select(rest, told);
     Ok(first.chain(rest).take_until(closing.cancelled_owned()).chain(last).boxed())
 }
 

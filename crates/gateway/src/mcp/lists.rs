@@ -9,7 +9,7 @@ use trunkline_model::{Json, Operation, Principal, ServiceState};
 
 use super::message::keys;
 use super::reply::Era;
-use super::{LEGACY, MODERN};
+use super::{LEGACY, MODERN, tasks};
 use crate::{Error, Gateway};
 
 /// How long a list waits for services that are just starting.
@@ -99,7 +99,7 @@ impl Gateway {
                 for entry in snapshot.tools.values() {
                     let spec = entry.tool.spec();
                     if may(&spec.service, &spec.name, Operation::CallTool) {
-                        put(&entry.listed);
+                        put(if era == Era::Modern { &entry.listed } else { &entry.listed_legacy });
                     }
                 }
             }
@@ -128,6 +128,9 @@ impl Gateway {
             "capabilities": self.capabilities(Era::Legacy),
             "serverInfo": server_info(),
         });
+        if version == LEGACY[0] {
+            result["capabilities"]["tasks"] = tasks::capability();
+        }
         if let Some(instructions) = self.instructions() {
             result["instructions"] = Value::from(instructions);
         }
@@ -163,6 +166,9 @@ impl Gateway {
         });
         if snapshot.completions {
             capabilities["completions"] = json!({});
+        }
+        if era == Era::Modern {
+            capabilities["extensions"] = json!({ tasks::EXTENSION: {} });
         }
         if snapshot.logging || era == Era::Legacy {
             capabilities["logging"] = json!({});

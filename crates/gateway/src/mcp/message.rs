@@ -84,6 +84,11 @@ pub(crate) struct Params<'a> {
     pub(crate) request_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(crate) notifications: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "taskId")]
+    pub(crate) task_id: Option<Cow<'a, str>>,
+    /// The call is to be a task (revision 2025-11-25).
+    #[serde(borrow, default)]
+    pub(crate) task: Option<&'a RawValue>,
 }
 
 /// What a completion refers to.
@@ -240,6 +245,19 @@ pub(crate) fn features(capabilities: Option<&RawValue>) -> ClientFeatures {
     }
 }
 
+/// Whether a client's capabilities object declares the extension of tasks.
+pub(crate) fn follows_tasks(capabilities: Option<&RawValue>) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Capabilities {
+        extensions: indexmap::IndexMap<String, serde_json::Value>,
+    }
+    let occurs = |raw: &&RawValue| raw.get().contains(super::tasks::EXTENSION);
+    let declared = capabilities.filter(occurs).and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let Capabilities { extensions } = declared.unwrap_or_default();
+    extensions.get(super::tasks::EXTENSION).is_some_and(serde_json::Value::is_object)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,6 +297,15 @@ mod tests {
         let meta = Meta::parse(Some(raw)).unwrap();
         assert_eq!(meta.progress_token.unwrap().get(), "7");
         assert_eq!(meta.passed_on(None).unwrap().as_str(), r#"{"a/b":{"c":1}}"#);
+    }
+
+    #[test]
+    fn only_the_extension_declares_tasks() {
+        let declared = |text: &str| follows_tasks(Some(serde_json::from_str(text).unwrap()));
+        assert!(declared(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#));
+        assert!(!declared(r#"{"tasks":{"list":{}}}"#));
+        assert!(!declared(r#"{"extensions":{"io.modelcontextprotocol/tasks":null}}"#));
+        assert!(!declared(r#"{"experimental":{"io.modelcontextprotocol/tasks":{}}}"#));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -10,12 +11,12 @@ use serde_json::json;
 use trunkline_model::{CallContext, Failure, Json, Operation, Principal, TraceContext};
 
 use super::lists::List;
-use super::message::{Message, Meta, Params, Reference, features, text};
+use super::message::{Message, Meta, Params, Reference, features, follows_tasks, text};
 use super::reply::{
     Answer, Era, Frame, error_message, failed_tool_result, input_required_result, modern_result_message,
     notification, progress_message, result_message, told_to_model,
 };
-use super::{LEGACY, MODERN, listen, param_headers, severity};
+use super::{LEGACY, MODERN, listen, param_headers, severity, tasks};
 use crate::exchange::{Caller, Ended, Ending, Exchange, Step, advance};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -81,6 +82,7 @@ async fn dispatch(
         let name = match method {
             "tools/call" | "prompts/get" => params.name.as_deref(),
             "resources/read" => params.uri.as_deref(),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => params.task_id.as_deref(),
             _ => None,
         };
         param_headers::check_standard(headers, method, name)?;
@@ -93,10 +95,14 @@ async fn dispatch(
     match method {
         "server/discover" => Ok(Answer::result(id, gateway.discover_result().to_string().as_bytes())),
         "subscriptions/listen" => {
-            Ok(Answer::Stream(listen::modern(gateway, &peer.principal, id, params.notifications)?))
+            let listener = listen::modern(gateway, &peer.principal, id, params.notifications, &meta);
+            Ok(Answer::Stream(listener.await?))
         }
         "tools/call" | "prompts/get" | "resources/read" | "completion/complete" => {
             call(gateway, peer, body, message, &params, &meta, headers, id).await
+        }
+        "tasks/get" | "tasks/update" | "tasks/cancel" => {
+            tasks::modern(gateway, &peer.principal, method, &params, &meta, id).await
         }
         other => Err(Error::UnknownMethod(other.to_owned()).into()),
     }
@@ -151,7 +157,9 @@ async fn call(
     {
         param_headers::check_parameters(headers, tool, &request.arguments)?;
     }
+    let patience = gateway.rules.load().config.task_after_ms;
     let caller = Caller {
+        patience: follows_tasks(meta.capabilities).then(|| Duration::from_millis(patience)),
         features: features(meta.capabilities),
         wants_progress: meta.progress_token.is_some(),
         log_level,
@@ -252,6 +260,9 @@ impl Reply {
             Ok(Ending::Complete(result)) => {
                 let ttl = self.gateway.rules.load().config.list_ttl_ms;
                 (modern_result_message(&self.id, &result, self.operation, ttl), 200)
+            }
+            Ok(Ending::Task(task)) => {
+                (result_message(&self.id, tasks::created(&task, Era::Modern).as_bytes()), 200)
             }
             Ok(Ending::Questions { requests, state }) => {
                 let result = input_required_result(&requests, state.as_deref());

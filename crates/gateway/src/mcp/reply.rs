@@ -198,10 +198,13 @@ fn service_error(error: &Json, era: Era) -> (String, u16) {
 fn own_error(failure: &Failure) -> String {
     let code = match failure.code {
         "TL1001" => codes::INVALID_REQUEST,
-        "TL1003" | "TL1004" | "TL1005" | "TL1006" | "TL1010" | "TL1017" => codes::INVALID_PARAMS,
+        "TL1003" | "TL1004" | "TL1005" | "TL1006" | "TL1010" | "TL1017" | "TL7041" | "TL7042" | "TL7044" => {
+            codes::INVALID_PARAMS
+        }
         "TL1014" => codes::HEADER_MISMATCH,
         "TL1015" => codes::UNSUPPORTED_VERSION,
-        "TL1016" => codes::METHOD_NOT_FOUND,
+        "TL1016" | "TL7043" => codes::METHOD_NOT_FOUND,
+        "TL7040" => codes::MISSING_CAPABILITY,
         _ => codes::INTERNAL,
     };
     let mut data = serde_json::to_value(failure).unwrap_or_default();
@@ -220,7 +223,7 @@ fn own_status(failure: &Failure, era: Era) -> u16 {
         "TL1001" | "TL1002" | "TL1008" | "TL1009" | "TL1014" | "TL1015" | "TL1018" | "TL2001" | "TL2002" => {
             failure.status
         }
-        "TL1016" | "TL1017" if era == Era::Modern => failure.status,
+        "TL1016" | "TL1017" | "TL7040" if era == Era::Modern => failure.status,
         _ => 200,
     }
 }

@@ -398,7 +398,8 @@ fn outcome_of(answer: Result<Outcome, Failure>) -> StepOutcome {
             StepOutcome::Refused(Fault::standard("communication", status, "Refused by the tool", said))
         }
         Ok(Outcome::Complete(result)) => StepOutcome::Succeeded(Json::from_value(&value_of(&result.body))),
-        Ok(Outcome::InputRequired(_)) => {
+        // Steps wait for the end of what they call: none is answered with a task.
+        Ok(Outcome::InputRequired(_) | Outcome::Task(_)) => {
             let fault = Fault::standard("runtime", 422, "Input required", "the tool asks a person something");
             StepOutcome::Refused(fault)
         }

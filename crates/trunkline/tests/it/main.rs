@@ -14,4 +14,5 @@ mod questions;
 mod reload;
 mod stdio;
 mod support;
+mod tasks;
 mod transactions;

@@ -73,7 +73,7 @@ pub(super) async fn call(place: &Place, access: &Access, mut call: EndpointCall)
             Err(refused(Fault::standard("communication", 422, "Refused by the tool", said)))
         }
         Ok(Outcome::Complete(result)) => Ok(result.body.to_value()),
-        Ok(Outcome::InputRequired(_)) => Err(refused(Fault::standard(
+        Ok(Outcome::InputRequired(_) | Outcome::Task(_)) => Err(refused(Fault::standard(
             "runtime",
             422,
             "Input Required",

@@ -44,7 +44,8 @@ impl Modern {
             meta.as_object_mut().unwrap().extend(more.clone());
         }
         params["_meta"] = meta;
-        let name = params["name"].as_str().or(params["uri"].as_str()).unwrap_or_default().to_owned();
+        let name = ["name", "uri", "taskId"].into_iter().find_map(|member| params[member].as_str());
+        let name = name.unwrap_or_default().to_owned();
         let mut headers = vec![ACCEPT, ("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
         if !name.is_empty() {
             headers.push(("mcp-name", &name));
