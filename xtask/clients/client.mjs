@@ -125,6 +125,21 @@ function checks(client, tools) {
       const answers = await Promise.all(numbers.map((n) => send("echo", { message: `number ${n}` })));
       answers.forEach((answer, n) => assert.ok(said(answer).includes(`number ${n}`)));
     },
+    // Only the first line of the SDK follows tasks.
+    ...(what.sdk === "v1" && {
+      async a_run_as_a_task() {
+        const tool = named(tools, "trigger-long-running-operation");
+        const plan = { steps: [{ id: "first", tool, args: { duration: 1, steps: 2 } }] };
+        const seen = [];
+        const params = { name: named(tools, "run_plan"), arguments: { plan } };
+        for await (const message of client.experimental.tasks.callToolStream(params)) seen.push(message);
+        assert.equal(seen[0].type, "taskCreated");
+        const last = seen.at(-1);
+        assert.equal(last.type, "result", JSON.stringify(last));
+        const run = last.result.structuredContent;
+        assert.deepEqual([run.status, run.instance], ["completed", seen[0].task.taskId]);
+      },
+    }),
   };
 }
 
