@@ -12,6 +12,7 @@ use trunkline_policy::{Authenticator, Authorizer};
 use uuid::Uuid;
 
 use crate::exchange::Parking;
+use crate::guards::{Guards, GuardsConfig};
 use crate::mcp::Sessions;
 use crate::observer::Hub;
 use crate::record::Recorder;
@@ -65,6 +66,7 @@ pub struct Gateway {
     pub(crate) recorder: Recorder,
     pub(crate) sealer: Sealer,
     pub(crate) sources: Sources,
+    pub(crate) guards: Guards,
     pub(crate) parking: Parking,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
@@ -90,6 +92,7 @@ impl Gateway {
             catalog,
             log,
             sealer,
+            guards: Guards::new(chance(&sources)),
             sources,
             parking: Parking::default(),
             sessions: Sessions::default(),
@@ -105,6 +108,11 @@ impl Gateway {
     pub fn reconfigure(&self, config: Config, authenticator: Authenticator, authorizer: Authorizer) {
         self.rules.store(Arc::new(Rules { config, authenticator, authorizer }));
         self.hub.everything_changed();
+    }
+
+    /// Guards calls in another way from now on.
+    pub fn guard(&self, config: GuardsConfig) {
+        self.guards.configure(config);
     }
 
     /// Gives the doors the engine of flows. Once.
@@ -164,4 +172,15 @@ impl Gateway {
     pub(crate) fn new_call(&self) -> CallId {
         CallId((self.sources.time_id)())
     }
+}
+
+/// Chance, from identities that can't be guessed.
+fn chance(sources: &Sources) -> trunkline_resilience::guard::Chance {
+    let random = sources.random_id.clone();
+    Arc::new(move || {
+        let (_, low) = random().as_u64_pair();
+        // The lowest 32 bits of a version 4 UUID are all random.
+        let bits = u32::try_from(low & u64::from(u32::MAX)).unwrap_or(0);
+        f64::from(bits) / f64::from(u32::MAX)
+    })
 }

@@ -272,6 +272,7 @@ impl ServiceObserver for Observer {
     fn status_changed(&self, service: &ServiceId, status: &ServiceStatus) {
         if status.state == ServiceState::Up {
             self.0.resubscribe(service);
+            self.0.guards.back(service);
         }
         let (gateway, service, status) = (self.0.clone(), service.clone(), status.clone());
         tracing::info!(%service, state = ?status.state, cause = status.cause.as_deref(), "service status");

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use trunkline_model::{
     Call, CallContext, CallId, Failure, Fault, Json, Operation, Outcome, Principal, Resume, Service, Tool,
 };
+use trunkline_resilience::Care;
 
 use crate::gateway::Rules;
+use crate::guards::care;
 use crate::record::Subject;
 use crate::{Error, Gateway, members};
 
@@ -84,8 +86,15 @@ impl Running<'_> {
     /// has it; the call and its record name the one that was asked last.
     async fn execute(&mut self, target: Target) -> Result<Outcome, Failure> {
         if let Some(tool) = &target.tool {
-            let work = tool.execute(&self.call, self.context);
-            return within_deadline(&self.subject, self.context, work).await;
+            let (call, context) = (&self.call, self.context);
+            let Some(guard) = self.gateway.guards.of(&call.service, &self.subject.target) else {
+                return within_deadline(&self.subject, context, tool.execute(call, context)).await;
+            };
+            let deadline = Instant::from_std(context.deadline);
+            let waited = || context.client.waited();
+            let work = guard
+                .call(&self.subject.target, target.care, deadline, waited, || tool.execute(call, context));
+            return within_deadline(&self.subject, context, work).await;
         }
         let work = target.service.request(&self.call, self.context);
         let mut outcome = within_deadline(&self.subject, self.context, work).await;
@@ -127,6 +136,8 @@ pub(crate) struct Target {
     /// `service/own`.
     label: Arc<str>,
     read_only: bool,
+    /// What may be done with the call.
+    care: Care,
     /// Further services that may have the resource.
     others: Vec<(Arc<dyn Service>, Arc<str>)>,
 }
@@ -232,6 +243,7 @@ impl Gateway {
                     own: spec.name.clone(),
                     label: entry.target.clone(),
                     read_only: spec.effects.read_only,
+                    care: care(&*entry.tool, request),
                     others: Vec::new(),
                 })
             }
@@ -255,6 +267,7 @@ fn prompt_target(snapshot: &trunkline_discovery::Snapshot, name: &str) -> Result
         own: entry.own.clone(),
         label: entry.target.clone(),
         read_only: true,
+        care: Care::ReadOnly,
         others: Vec::new(),
     })
 }
@@ -270,7 +283,7 @@ fn resource_target(snapshot: &trunkline_discovery::Snapshot, uri: &str) -> Resul
     }
     let (service, own) = readers.remove(0);
     let label = label_of(&*service, &own);
-    Ok(Target { service, tool: None, own, label, read_only: true, others: readers })
+    Ok(Target { service, tool: None, own, label, read_only: true, care: Care::ReadOnly, others: readers })
 }
 
 /// A binding as the record has it.

@@ -79,7 +79,7 @@ pub struct TimeoutConfig {
 
 impl Default for TimeoutConfig {
     fn default() -> Self {
-        Self { min_ms: 1_000, max_ms: 60_000, factor: 4.0 }
+        Self { min_ms: 10_000, max_ms: 120_000, factor: 4.0 }
     }
 }
 
@@ -490,7 +490,7 @@ mod tests {
         for _ in 0..100 {
             guard.call("s/t", Care::ReadOnly, in_a_minute(), never, || take(10)).await.unwrap();
         }
-        assert_eq!(guard.state().timeout_ms, 1_000);
+        assert_eq!(guard.state().timeout_ms, 10_000);
         let made = AtomicU32::new(0);
         let begun = Instant::now();
         guard

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_discovery::Catalog;
 use trunkline_event_log as event_log;
-use trunkline_gateway::{Gateway, Parts, Sources, server};
+use trunkline_gateway::{Gateway, GuardsConfig, Parts, Sources, server};
 use trunkline_policy::{Authenticator, Authorizer};
 use uuid::Uuid;
 
@@ -147,6 +147,7 @@ impl App {
         let mut services =
             Services::new(gateway.clone(), flows.service.clone(), tasks.clone(), shutdown.clone())?;
         let prepared = services.prepare(config, &loaded.base).await?;
+        gateway.guard(guards(config));
         services.put_in_place(prepared);
         flows.configure(&config.flows, prepared_flows);
         let resumed = flows.engine.resume_all().await?;
@@ -267,4 +268,12 @@ async fn stop_signal() {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// How calls are guarded.
+fn guards(config: &Config) -> GuardsConfig {
+    let own = config.services.iter().filter_map(|(name, service)| {
+        Some((trunkline_model::ServiceId::new(name), service.resilience.clone()?))
+    });
+    GuardsConfig { usual: config.resilience.clone(), services: own.collect() }
 }

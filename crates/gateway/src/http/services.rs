@@ -9,6 +9,7 @@ use trunkline_model::{Principal, PrincipalKind, ServiceState};
 use utoipa::ToSchema;
 
 use crate::Gateway;
+use crate::guards::Guarded;
 
 /// All services.
 #[derive(Serialize, ToSchema)]
@@ -36,6 +37,8 @@ pub(crate) struct Service {
     prompts: usize,
     /// How many resources and templates it has.
     resources: usize,
+    /// The tools that were called lately, and how they are guarded.
+    tools_guarded: Vec<Guarded>,
     /// The last lines that it wrote to standard error, which may say more than its tools would: none for the holders
     /// of API keys.
     stderr: Vec<String>,
@@ -63,6 +66,7 @@ pub(crate) async fn list(
                 tools: contents.tools.len(),
                 prompts: contents.prompts.len(),
                 resources: contents.resources.len() + contents.templates.len(),
+                tools_guarded: gateway.guards.states(id),
                 stderr: if keyed { Vec::new() } else { status.stderr },
             }
         })

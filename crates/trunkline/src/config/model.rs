@@ -12,6 +12,7 @@ use serde_json::Value;
 use trunkline_connectors::{mcp, openapi, process};
 use trunkline_discovery::Names;
 use trunkline_model::Secret;
+use trunkline_resilience::GuardConfig;
 
 /// The configuration of Trunkline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub service_timeout_ms: Option<u64>,
     /// What is behind the gateway, by name.
     pub services: IndexMap<String, Service>,
+    /// How calls are guarded: breakers, retries, timeouts, hedges, bulkheads.
+    pub resilience: GuardConfig,
     /// Chains of tools.
     pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
@@ -58,6 +61,7 @@ impl Default for Config {
             events: Events::default(),
             service_timeout_ms: None,
             services: IndexMap::new(),
+            resilience: GuardConfig::default(),
             flows: super::Flows::default(),
             children: IndexMap::new(),
         }
@@ -173,6 +177,9 @@ pub struct Service {
     pub enabled: Option<bool>,
     /// How its tools are named to callers.
     pub names: Names,
+    /// How its calls are guarded, in place of the section `resilience` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resilience: Option<GuardConfig>,
     /// An MCP server, as a child or over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<mcp::Config>,

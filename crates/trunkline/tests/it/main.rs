@@ -12,6 +12,7 @@ mod failures;
 mod life;
 mod questions;
 mod reload;
+mod resilience;
 mod stdio;
 mod support;
 mod tasks;

@@ -1,0 +1,119 @@
+//! The guards of tools: one for each binding, with what the tools of a service share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use trunkline_model::{Effects, ServiceId, Tool};
+use trunkline_orchestrator::{check, service};
+use trunkline_resilience::guard::{Chance, GuardState};
+use trunkline_resilience::{Care, Guard, GuardConfig, ServiceGuard};
+use utoipa::ToSchema;
+
+use crate::pipeline::Request;
+
+/// How the calls of services are guarded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GuardsConfig {
+    /// Where a service has nothing of its own.
+    pub usual: GuardConfig,
+    /// By service.
+    pub services: HashMap<ServiceId, GuardConfig>,
+}
+
+/// The guards of all tools.
+pub(crate) struct Guards {
+    config: ArcSwap<GuardsConfig>,
+    chance: Chance,
+    services: Mutex<HashMap<ServiceId, Arc<ServiceGuard>>>,
+    /// By binding, `service/tool`.
+    tools: RwLock<HashMap<Arc<str>, (ServiceId, Arc<Guard>)>>,
+}
+
+/// A tool that is not called as usual now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Guarded {
+    /// The tool's own name.
+    tool: String,
+    /// Its breaker, the 99th percentile of its calls, and how long an attempt may take.
+    #[schema(value_type = Object)]
+    guard: GuardState,
+}
+
+impl Guards {
+    pub(crate) fn new(chance: Chance) -> Self {
+        Self { config: ArcSwap::default(), chance, services: Mutex::default(), tools: RwLock::default() }
+    }
+
+    /// Puts another configuration in force. Guards of services whose configuration is the same go on.
+    pub(crate) fn configure(&self, config: GuardsConfig) {
+        self.config.store(Arc::new(config));
+        let mut services = self.services.lock();
+        let config = self.config.load();
+        services.retain(|id, guard| config.of(id) == guard.config());
+        self.tools.write().retain(|_, (service, _)| services.contains_key(service));
+    }
+
+    /// The guard of a tool; none for flows, whose steps have their own.
+    pub(crate) fn of(&self, service: &ServiceId, label: &Arc<str>) -> Option<Arc<Guard>> {
+        if service.as_str() == service::SERVICE {
+            return None;
+        }
+        if let Some((_, guard)) = self.tools.read().get(label) {
+            return Some(guard.clone());
+        }
+        let shared = {
+            let mut services = self.services.lock();
+            let made = || ServiceGuard::new(self.config.load().of(service).clone(), self.chance.clone());
+            services.entry(service.clone()).or_insert_with(made).clone()
+        };
+        let mut tools = self.tools.write();
+        let (_, guard) =
+            tools.entry(label.clone()).or_insert_with(|| (service.clone(), Arc::new(Guard::new(shared))));
+        Some(guard.clone())
+    }
+
+    /// A service has come back: the next calls of its tools find out.
+    pub(crate) fn back(&self, service: &ServiceId) {
+        let tools = self.tools.read();
+        tools.values().filter(|(of, _)| of == service).for_each(|(_, guard)| guard.back());
+    }
+
+    /// How the guards of a service's tools are.
+    pub(crate) fn states(&self, service: &ServiceId) -> Vec<Guarded> {
+        let tools = self.tools.read();
+        let mut states: Vec<Guarded> = tools
+            .iter()
+            .filter(|(_, (of, _))| of == service)
+            .map(|(label, (_, guard))| Guarded {
+                tool: label.split_once('/').map_or(&**label, |(_, own)| own).to_owned(),
+                guard: guard.state(),
+            })
+            .collect();
+        states.sort_by(|a, b| a.tool.cmp(&b.tool));
+        states
+    }
+}
+
+impl GuardsConfig {
+    fn of(&self, service: &ServiceId) -> &GuardConfig {
+        self.services.get(service).unwrap_or(&self.usual)
+    }
+}
+
+/// What may be done with a call. Who journals a call makes it again by itself.
+pub(crate) fn care(tool: &dyn Tool, request: &Request) -> Care {
+    let spec = tool.spec();
+    let Effects { read_only, idempotent, .. } = spec.effects;
+    if request.journaled || request.resume.is_some() {
+        Care::Once
+    } else if read_only {
+        Care::ReadOnly
+    } else if idempotent || (request.idempotency_key.is_some() && check::honours_key(spec)) {
+        Care::Repeatable
+    } else {
+        Care::Once
+    }
+}

@@ -1,0 +1,74 @@
+//! What stands between calls and services that fail, on the real binary in front of the shop.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::support::client::{Legacy, failure};
+use super::support::process::Gateway;
+use super::support::shop::Shop;
+use super::support::{eventually, http};
+
+async fn chaos(shop: &Shop, service: &str, settings: Value) {
+    let address: SocketAddr = shop.url(service).trim_start_matches("http://").parse().unwrap();
+    let reply = http::post(address, "/_chaos", &[], settings.to_string()).await;
+    assert!(reply.status < 300, "{}", reply.text().await);
+}
+
+/// The breaker of a tool, as `/v1/services` shows it.
+async fn breaker(gateway: &Gateway, service: &str, tool: &str) -> Value {
+    let services = http::get(gateway.address, "/v1/services").await.json().await;
+    let services = services["services"].as_array().unwrap();
+    let service = services.iter().find(|found| found["id"] == service).unwrap();
+    let tools = service["tools_guarded"].as_array().unwrap();
+    tools.iter().find(|found| found["tool"] == tool).unwrap()["guard"]["breaker"].clone()
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_left_alone_until_it_is_back() {
+    let shop = Shop::start().await;
+    let gateway = Gateway::start(&shop.config("")).await;
+    let client = Legacy::connect(gateway.address).await;
+    let read = async || client.call("shop-stock__listItems", json!({})).await;
+    assert!(failure(&read().await).is_null());
+
+    chaos(&shop, "stock", json!({"fail_share": 1.0})).await;
+    eventually("the breaker opens", async || (failure(&read().await)["code"] == "TL8001").then_some(()))
+        .await;
+    assert_eq!(breaker(&gateway, "shop-stock", "listItems").await, "open");
+    // Other tools are not touched by it.
+    assert!(failure(&client.call("shop-orders__listOrders", json!({})).await).is_null());
+    let refused =
+        http::post(gateway.address, "/v1/tools/shop-stock__listItems:call", &[], "{}".to_owned()).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+
+    chaos(&shop, "stock", json!({})).await;
+    eventually("it is back", async || failure(&read().await).is_null().then_some(())).await;
+    assert_eq!(breaker(&gateway, "shop-stock", "listItems").await, "closed");
+}
+
+#[tokio::test]
+async fn a_read_that_fails_is_made_again_and_a_change_is_made_once() {
+    let shop = Shop::start().await;
+    let gateway = Gateway::start(&shop.config("")).await;
+    let client = Legacy::connect(gateway.address).await;
+    // Every second request fails, after it was done.
+    chaos(&shop, "orders", json!({"fail_share": 0.5, "when": "after"})).await;
+    for _ in 0..4 {
+        assert!(failure(&client.call("shop-orders__listOrders", json!({})).await).is_null());
+    }
+    chaos(&shop, "orders", json!({})).await;
+    let orders = async || shop.get("orders", "/orders?limit=100").await;
+    let count = |orders: Value| {
+        let list = orders.get("orders").or_else(|| orders.get("items")).cloned().unwrap_or(orders);
+        list.as_array().unwrap().len()
+    };
+    let before = count(orders().await);
+    chaos(&shop, "orders", json!({"fail_share": 1.0, "when": "after"})).await;
+    let order = json!({"body": {"customer": "ada", "items": [{"sku": "cosy-wool", "quantity": 1, "unit_price_cents": 1850}]}});
+    let lost = client.call("shop-orders__createOrder", order).await;
+    chaos(&shop, "orders", json!({})).await;
+    assert!(!failure(&lost).is_null() || lost["result"]["isError"] == true, "{lost}");
+    assert_eq!(count(orders().await), before + 1, "it was sent once");
+}
