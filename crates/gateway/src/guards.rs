@@ -23,13 +23,16 @@ pub struct GuardsConfig {
     pub services: HashMap<ServiceId, GuardConfig>,
 }
 
+/// A guard and the service of its tool.
+type OfTool = (ServiceId, Arc<Guard>);
+
 /// The guards of all tools.
 pub(crate) struct Guards {
     config: ArcSwap<GuardsConfig>,
     chance: Chance,
     services: Mutex<HashMap<ServiceId, Arc<ServiceGuard>>>,
     /// By binding, `service/tool`.
-    tools: RwLock<HashMap<Arc<str>, (ServiceId, Arc<Guard>)>>,
+    tools: RwLock<HashMap<Arc<str>, OfTool>>,
 }
 
 /// A tool that is not called as usual now.
