@@ -1,5 +1,7 @@
 //! What the guard of a tool costs a call: a tool that does nothing, straight and through its guard, in turn, in one run.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,8 +54,14 @@ fn main() {
         println!("{name:<22} {median:>10.0}");
     }
     let cost = figures[2].1 - figures[0].1;
-    println!("the guard costs {cost:.0} ns a call; the bar is {BAR:.0}: {}", if cost <= BAR { "met" } else { "MISSED" });
-    println!("{{\"bench\":\"resilience\",\"guard_ns\":{cost:.0},\"bar_ns\":{BAR:.0},\"bars_met\":{}}}", cost <= BAR);
+    println!(
+        "the guard costs {cost:.0} ns a call; the bar is {BAR:.0}: {}",
+        if cost <= BAR { "met" } else { "MISSED" }
+    );
+    println!(
+        "{{\"bench\":\"resilience\",\"guard_ns\":{cost:.0},\"bar_ns\":{BAR:.0},\"bars_met\":{}}}",
+        cost <= BAR
+    );
 }
 
 fn quantile(mut times: Vec<Duration>, share: f64) -> f64 {
