@@ -283,7 +283,7 @@ fn overdue(subject: &Subject, start: Instant) -> Failure {
 pub(crate) mod tests {
     use trunkline_discovery::{Catalog, Registered};
     use trunkline_model::{
-        BoxFuture, Contents, EffectState, Item, ServiceId, ServiceState, ServiceStatus, ToolResult,
+        BoxFuture, Contents, EffectState, Item, Service, ServiceId, ServiceState, ServiceStatus, ToolResult,
     };
     use trunkline_policy::{Authenticator, Authorizer};
     use uuid::Uuid;
