@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use trunkline_model::{
     BoxFuture, CallContext, Failure, Json, Operation, Outcome, Principal, Retry, ServiceState, Tool, ToolSpec,
 };
+use trunkline_orchestrator::choreography::{self, Choreography};
 use trunkline_orchestrator::entry::Undo;
 use trunkline_orchestrator::outside::{Contract, StepCall, Tools};
-use trunkline_orchestrator::service::{Library, Toolbox};
+use trunkline_orchestrator::service::{Library, SERVICE, Toolbox};
 use trunkline_orchestrator::{Engine, check};
 
 use crate::pipeline::Request;
@@ -38,6 +39,8 @@ pub struct FlowDoor {
     pub engine: Engine,
     /// The named flows.
     pub library: Arc<Library>,
+    /// What follows events.
+    pub choreography: Choreography,
 }
 
 /// A tool and the hash of its contract.
@@ -137,7 +140,10 @@ impl Tools for FlowTools {
             version: spec.version.clone(),
             hash: self.hash(&entry.tool, &entry.target),
             effects: spec.effects,
-            keyed: check::honours_key(spec) || declared.is_some_and(|declared| declared.keyed),
+            keyed: check::honours_key(spec)
+                || declared.is_some_and(|declared| declared.keyed)
+                // An event that has no id has one that follows from the key.
+                || (spec.service.as_str() == SERVICE && &*spec.name == choreography::PUBLISH),
             undo: declared.and_then(|declared| declared.undo.clone()),
         })
     }

@@ -75,6 +75,7 @@ pub struct Gateway {
     pub(crate) closing: CancellationToken,
     /// What the doors need of flows, once there is an engine.
     pub(crate) flows: std::sync::OnceLock<crate::flows::FlowDoor>,
+    pub(crate) webhooks: crate::http::Webhooks,
     /// Tells this process from earlier ones, in the record.
     pub(crate) process: Uuid,
 }
@@ -101,6 +102,7 @@ impl Gateway {
             runtime,
             closing: CancellationToken::new(),
             flows: std::sync::OnceLock::new(),
+            webhooks: crate::http::Webhooks::default(),
         })
     }
 

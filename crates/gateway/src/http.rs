@@ -1,15 +1,18 @@
 //! The HTTP door: the same tools and the same pipeline for any program that can call HTTP.
 
 mod audit;
+mod dead_letters;
 mod events;
 mod flows;
 mod health;
 mod idempotency;
 mod many;
 pub(crate) mod problem;
+mod publish;
 mod services;
 mod tools;
 mod views;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -20,6 +23,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::{Error, Gateway};
+
+pub(crate) use webhooks::{PREFIX as WEBHOOKS, Webhooks};
 
 /// What `/openapi.json` says of the whole.
 #[derive(OpenApi)]
@@ -35,7 +40,11 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(tools::list))
         .routes(routes!(tools::call))
         .routes(routes!(services::list))
-        .routes(routes!(events::list))
+        .routes(routes!(events::list, publish::publish))
+        .routes(routes!(webhooks::receive))
+        .routes(routes!(dead_letters::list, dead_letters::orders))
+        .routes(routes!(dead_letters::order))
+        .routes(routes!(dead_letters::subscriptions))
         .routes(routes!(flows::list))
         .routes(routes!(flows::instances, flows::start))
         .routes(routes!(flows::show, flows::order))

@@ -12,6 +12,7 @@ mod document;
 mod effects;
 mod event;
 mod failure;
+mod glob;
 mod json;
 mod outcome;
 mod plain;
@@ -29,6 +30,7 @@ pub use document::{Budget, DocumentError, MAX_DOCUMENT_DEPTH, Repeated, read_doc
 pub use effects::Effects;
 pub use event::{Event, EventData, EventError, EventKind, Phase};
 pub use failure::{EffectState, Failure, Fault, Retry};
+pub use glob::Glob;
 pub use json::{Json, JsonError, MAX_DEPTH};
 pub use outcome::{InputRequired, Outcome, ToolResult};
 pub use principal::{Principal, PrincipalKind};

@@ -1,5 +1,7 @@
 //! The engine: starts instances, brings them back after a crash, and passes on what people say to them.
 
+mod delivery;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -60,6 +62,8 @@ struct Shared {
     limits: Limits,
     /// Held while it is decided what becomes of an instance that has ended.
     deciding: tokio::sync::Mutex<()>,
+    /// Told when an instance ends.
+    left: tokio::sync::Notify,
 }
 
 /// An instance that runs in this process.
@@ -126,6 +130,7 @@ impl Engine {
             conversations: ByConversation::default(),
             limits: Limits::default(),
             deciding: tokio::sync::Mutex::default(),
+            left: tokio::sync::Notify::new(),
         }))
     }
 
@@ -200,6 +205,7 @@ impl Engine {
             let ended = closing.run_until_cancelled(drive(work, entered)).await.flatten();
             engine.0.running.lock().remove(&id);
             engine.0.conversations.remove(id);
+            engine.0.left.notify_waiters();
             if ended.is_some() {
                 let _ = sender.send(ended);
             }

@@ -10,6 +10,7 @@ use trunkline_event_log::RecordedEvent;
 use trunkline_model::{Effects, Event, EventData, Json, Principal};
 use uuid::Uuid;
 
+use crate::choreography::Cause;
 use crate::fault::Fault;
 use crate::transaction::Terms;
 use crate::workflow::Workflow;
@@ -158,6 +159,9 @@ pub struct Started {
     /// The instance in whose place it was begun.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_of: Option<RetryOf>,
+    /// The event that it is a delivery of.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<Box<Cause>>,
 }
 
 impl Started {
@@ -173,6 +177,7 @@ impl Started {
             parent: None,
             transaction: None,
             retry_of: None,
+            cause: None,
         }
     }
 }
@@ -363,6 +368,10 @@ impl Entry {
             Self::Started(started) => (flow.clone(), Some(started.input.clone())),
             _ => (flow.clone(), None),
         };
+        let causation = match &self {
+            Self::Started(started) => started.cause.as_ref().map(|cause| cause.event),
+            _ => None,
+        };
         let kind = match self.what() {
             "started" => Cow::Borrowed("dev.trunkline.flow.started.v1"),
             "step.started" => Cow::Borrowed("dev.trunkline.flow.step.started.v1"),
@@ -381,7 +390,7 @@ impl Entry {
             target,
             data: EventData { action, parameters, context },
             correlation: instance.0,
-            causation: None,
+            causation,
             traceparent: None,
             principal: principal.clone(),
         }

@@ -1,6 +1,6 @@
 //! What can go wrong with flows and instances.
 
-use trunkline_model::{Failure, Retry};
+use trunkline_model::{EffectState, Failure, Fault, Retry};
 
 use crate::entry::InstanceId;
 
@@ -107,6 +107,60 @@ pub enum Error {
         /// The steps there are.
         known: String,
     },
+    /// What is published is no event, or one that may not be published.
+    #[error("the event can't be published: {0}")]
+    NotAnEvent(String),
+    /// The source belongs to a webhook.
+    #[error("events of the source {0:?} come from a webhook, and from nobody else")]
+    ForeignSource(String),
+    /// No dead letter of this identity is known.
+    #[error("there is no dead letter {0}")]
+    UnknownLetter(String),
+    /// The dead letter was replayed or discarded before.
+    #[error("the dead letter {id} is {state} already")]
+    LetterSettled {
+        /// The dead letter.
+        id: InstanceId,
+        /// What became of it.
+        state: String,
+    },
+    /// A webhook's proof does not hold. Nothing says which part of it.
+    #[error("the request does not prove where it comes from")]
+    Unproven,
+    /// A receiver of a webhook did not take an event.
+    #[error("the receiver of {name:?} did not take the event: {why}")]
+    NotTaken {
+        /// The subscription.
+        name: String,
+        /// What went wrong.
+        why: String,
+        /// Trying it again would not help.
+        gone: bool,
+        /// Nobody knows whether it came.
+        unknown: bool,
+    },
+    /// An event comes back to a subscription by which it came about.
+    #[error("a loop: {}", path.join(" → "))]
+    Loop {
+        /// The subscriptions, the first first.
+        path: Vec<String>,
+    },
+    /// The flow or subscription that an event is for is not there.
+    #[error("there is no {what} {name:?}")]
+    NoTarget {
+        /// `flow` or `subscription`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The filter or the arguments of a subscription can't be evaluated for an event.
+    #[error("{part} of the subscription can't be evaluated for this event: {why}")]
+    Unevaluated {
+        /// `filter` or `args`.
+        part: &'static str,
+        /// Why.
+        why: String,
+    },
     /// The event log fails.
     #[error(transparent)]
     Log(#[from] trunkline_event_log::Error),
@@ -173,6 +227,62 @@ impl From<Error> for Failure {
             | Error::ContractChanged(_)
             | Error::UnknownStep { .. } => of_life(&error, detail),
             Error::Log(error) => error.into(),
+            other => other.of_choreography(detail),
+        }
+    }
+}
+
+impl Error {
+    /// The failure of what has to do with events.
+    fn of_choreography(self, detail: String) -> Failure {
+        match self {
+            Self::NotAnEvent(_) => {
+                Failure::caller("TL7020", "Not an event", detail, "Mend the event and publish it again.")
+                    .status(422)
+            }
+            Self::ForeignSource(_) => {
+                Failure::caller("TL7021", "Source of a webhook", detail, "Use a source of your own.")
+                    .status(403)
+            }
+            Self::UnknownLetter(_) => {
+                let next = "List them with `trunkline events dead-letters`.";
+                Failure::caller("TL7022", "No such dead letter", detail, next).status(404)
+            }
+            Self::LetterSettled { .. } => {
+                let next =
+                    "Nothing has to be done. `trunkline events dead-letters --state replayed` lists those.";
+                Failure::caller("TL7023", "Dead letter is settled", detail, next).status(409)
+            }
+            Self::Unproven => {
+                let next = "Sign it with the secret of the webhook, with a clock that is right.";
+                Failure::caller("TL7024", "Not proven", detail, next).status(401)
+            }
+            Self::NotTaken { gone, unknown, .. } => {
+                let effect = if unknown { EffectState::Unknown } else { EffectState::None };
+                let next = "See to the receiver; it is tried again as the subscription says.";
+                let failure =
+                    Failure::service("TL7025", "Receiver did not take the event", detail, effect, next);
+                if gone { failure.retry(Retry::No) } else { failure }
+            }
+            Self::Loop { .. } => {
+                let next = "Break the loop with a filter, or raise flows.loops where it ends by itself; then replay.";
+                Failure::caller("TL7026", "Loop of events", detail, next).fault(Fault::Operator).status(508)
+            }
+            Self::NoTarget { .. } => {
+                let next = "Name one that is there in flows.subscriptions; then replay.";
+                Failure::caller("TL7027", "Nothing to deliver to", detail, next)
+                    .fault(Fault::Operator)
+                    .status(404)
+            }
+            Self::Unevaluated { .. } => {
+                let next =
+                    "Mend the expression in flows.subscriptions so that it stands every event; then replay.";
+                Failure::caller("TL7028", "Subscription can't be evaluated", detail, next)
+                    .fault(Fault::Operator)
+                    .status(422)
+            }
+            // All others are turned into failures where they are known.
+            other => Failure::gateway("TL7004", "Unexpected", other.to_string(), "See the log."),
         }
     }
 }

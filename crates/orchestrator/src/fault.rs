@@ -33,6 +33,9 @@ pub struct Fault {
     /// The same request may succeed later.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub transient: bool,
+    /// It may have happened all the same, and trying again would not find out.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub unknown: bool,
 }
 
 impl Fault {
@@ -47,6 +50,7 @@ impl Fault {
             instance: None,
             code: None,
             transient: false,
+            unknown: false,
         }
     }
 

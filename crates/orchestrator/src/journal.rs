@@ -17,9 +17,9 @@ use trunkline_event_log::{EventLog, Expected};
 use trunkline_model::{BoxFuture, Effects, Event, Principal};
 use uuid::Uuid;
 
+use crate::choreography::Cause;
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
 use crate::fault::Fault;
-use crate::published::Published;
 
 /// The most bytes of arguments and results that are put into one append, where there is more than one entry. The log
 /// takes 16 MiB.
@@ -66,6 +66,8 @@ struct State {
     held: bool,
     /// The time of the last entry that the run has seen: the only clock that expressions may see.
     time: Option<Timestamp>,
+    /// The event that the instance is a delivery of.
+    cause: Option<Arc<Cause>>,
 }
 
 /// That an instance that had ended is to be undone.
@@ -194,7 +196,10 @@ impl Journal {
                     state.replay.stuck.remove(&key);
                     state.replay.order.push_back(Turn::Resolved(key, resolution, time));
                 }
-                Entry::Started(_) => state.time = Some(time),
+                Entry::Started(started) => {
+                    state.time = Some(time);
+                    state.cause = started.cause.map(Arc::from);
+                }
                 Entry::UndoRequested { by, reason, except } => {
                     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                     let fault = Fault::cancelled(format!("{by} asked to undo it{reason}"));
@@ -227,14 +232,19 @@ impl Journal {
         self.state.lock().time.unwrap_or_else(|| (self.sources.now)())
     }
 
+    /// The event that the instance is a delivery of.
+    pub(crate) fn cause(&self) -> Option<Arc<Cause>> {
+        self.state.lock().cause.clone()
+    }
+
     /// The time of day, which only what goes to the journal may see.
     pub(crate) fn now(&self) -> Timestamp {
         (self.sources.now)()
     }
 
-    /// A new identity.
-    pub(crate) fn new_id(&self) -> Uuid {
-        (self.sources.time_id)()
+    /// Where time and identities come from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Puts an entry behind the others; it becomes durable with the next [`flush`](Self::flush). One that an earlier
@@ -444,16 +454,6 @@ impl Journal {
     /// The record.
     pub(crate) fn log(&self) -> &EventLog {
         &self.log
-    }
-
-    /// The newest durable position.
-    pub(crate) fn head(&self) -> u64 {
-        self.log.head()
-    }
-
-    /// Follows published events.
-    pub(crate) fn events_from(&self, position: u64) -> Published {
-        Published(self.log.subscribe(position))
     }
 
     /// Until when something was to wait, where an earlier process wrote that.

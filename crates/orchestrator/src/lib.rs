@@ -4,11 +4,13 @@
 //! shown). Executing a workflow makes an *instance*, whose journal is a stream of the event log.
 
 pub mod check;
+pub mod choreography;
 pub mod engine;
 pub mod entry;
 mod error;
 pub mod expression;
 pub mod fault;
+mod identity;
 mod interpret;
 mod journal;
 pub mod life;

@@ -20,6 +20,9 @@ use crate::expression::{self, Expression};
 /// The most characters of a key's value that are kept of it.
 const MAX_KEY: usize = 200;
 
+/// What the slots of deliveries begin with.
+const DELIVERIES: &str = "subscription ";
+
 /// One limit.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -104,6 +107,8 @@ struct Shared {
     /// There are limits. Most runs meet none.
     any: AtomicBool,
     state: Mutex<State>,
+    /// How many deliveries of each subscription may go on at a time.
+    deliveries: Mutex<HashMap<Arc<str>, usize>>,
 }
 
 /// May go on until it is dropped.
@@ -149,12 +154,33 @@ impl Limits {
             let mut state = self.0.state.lock();
             let max: HashMap<String, usize> = rules.iter().map(|rule| (rule.words(), rule.max)).collect();
             state.rules = Arc::new(rules);
-            for (what, slot) in &mut state.slots {
+            for (what, slot) in state.slots.iter_mut().filter(|(what, _)| !what.starts_with(DELIVERIES)) {
                 slot.max = max.get(rule_of(what)).copied().unwrap_or(usize::MAX);
             }
             state.admit_all()
         };
         self.send(freed);
+    }
+
+    /// Says how many deliveries of each subscription may go on at a time. Who goes on already goes on.
+    pub(crate) fn set_deliveries(&self, limits: HashMap<Arc<str>, usize>) {
+        let freed = {
+            let mut state = self.0.state.lock();
+            for (what, slot) in &mut state.slots {
+                if let Some(name) = what.strip_prefix(DELIVERIES) {
+                    slot.max = limits.get(name).copied().unwrap_or(usize::MAX);
+                }
+            }
+            *self.0.deliveries.lock() = limits;
+            state.admit_all()
+        };
+        self.send(freed);
+    }
+
+    /// What a delivery to a subscription counts towards.
+    pub(crate) fn delivery(&self, subscription: &str) -> Option<(SlotId, usize)> {
+        let max = *self.0.deliveries.lock().get(subscription)?;
+        Some((Arc::from(format!("{DELIVERIES}{subscription}")), max))
     }
 
     /// Lets nobody in until [`open`](Self::open): who waited before a crash comes back first.

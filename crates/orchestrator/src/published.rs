@@ -1,63 +1,117 @@
-//! Events that tools, flows and people publish, as CloudEvents 1.0. All stand in one stream of the log.
+//! Events that tools, flows and people publish, as CloudEvents 1.0.
+//!
+//! Each stands in a stream of its own, which is named by what a CloudEvent is known by: its source and id. So an event
+//! that is published again is seen to be the same, as long as the record keeps the first.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use trunkline_event_log::{Expected, RecordedEvent, Subscription};
-use trunkline_model::{Event, EventData, Json};
+use trunkline_event_log::{Error as LogError, EventLog, Expected, RecordedEvent, Subscription};
+use trunkline_model::{Event, EventData, Json, Principal};
 use uuid::Uuid;
 
+use crate::Error;
+use crate::choreography::Cause;
 use crate::fault::Fault;
-use crate::journal::Journal;
+use crate::identity;
+use crate::journal::Sources;
 
-/// The stream.
-pub const STREAM: &str = "events";
+/// The largest event, in bytes of its JSON.
+pub const MAX_EVENT: usize = 1 << 20;
 
 /// The attributes that have a place of their own in the log.
-const ATTRIBUTES: [&str; 8] =
-    ["id", "specversion", "type", "source", "subject", "time", "data", "datacontenttype"];
+const ATTRIBUTES: [&str; 7] = ["id", "specversion", "type", "source", "subject", "time", "data"];
 
-/// Publishes an event of a run.
-pub(crate) async fn publish(journal: &Journal, event: &Value) -> Result<(), Fault> {
-    let text = |name: &str| event.get(name).and_then(Value::as_str);
+/// The extension attribute that names the subscriptions by which an event came about, the first first.
+pub(crate) const CHAIN: &str = "trunklinechain";
+
+/// The extension attribute that counts them.
+const HOPS: &str = "trunklinehops";
+
+/// The extension attribute that names the event that led to this one.
+const CAUSATION: &str = "causationid";
+
+/// Who publishes, and within what.
+pub(crate) struct By {
+    /// For whom.
+    pub(crate) principal: Arc<Principal>,
+    /// What the event belongs to: an instance or a call.
+    pub(crate) correlation: Uuid,
+    /// What it is a consequence of.
+    pub(crate) cause: Option<Arc<Cause>>,
+}
+
+/// What came of publishing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The event's id.
+    pub id: String,
+    /// Its source.
+    pub source: String,
+    /// Its position in the log; `None` where it had been published before.
+    pub position: Option<u64>,
+}
+
+/// Publishes an event. It is durable when this returns.
+///
+/// # Errors
+/// [`Error::NotAnEvent`], or that of the log.
+pub(crate) async fn publish(
+    log: &EventLog,
+    sources: &Sources,
+    event: &Value,
+    by: By,
+) -> Result<Published, Error> {
+    let refused = |why: &str| Error::NotAnEvent(why.to_owned());
+    let Value::Object(members) = event else { return Err(refused("it is no object")) };
+    let text = |name: &str| members.get(name).and_then(Value::as_str);
     let Some(kind) = text("type").filter(|kind| !kind.is_empty()) else {
-        return Err(Fault::configuration("an event needs a `type`"));
+        return Err(refused("it has no `type`"));
     };
     if kind.starts_with("dev.trunkline.") {
-        return Err(Fault::configuration("types that begin with `dev.trunkline.` are Trunkline's own"));
+        return Err(refused("types that begin with `dev.trunkline.` are Trunkline's own"));
     }
-    let id = text("id").and_then(|id| id.parse::<Uuid>().ok()).unwrap_or_else(|| journal.new_id());
-    let more: Map<String, Value> = match event {
-        Value::Object(members) => members
-            .iter()
-            .filter(|(name, _)| !ATTRIBUTES.contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-        _ => Map::new(),
-    };
+    let data = Json::from_value(members.get("data").unwrap_or(&Value::Null));
+    if data.len() > MAX_EVENT {
+        return Err(refused("its data has more than 1 MiB"));
+    }
+    let new = (sources.time_id)();
+    let id = text("id").map_or_else(|| new.to_string(), str::to_owned);
+    let source = text("source").unwrap_or("/flows").to_owned();
+    let mut more: Map<String, Value> = members
+        .iter()
+        .filter(|(name, _)| !ATTRIBUTES.contains(&name.as_str()) && !name.starts_with("trunkline"))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if let Some(cause) = &by.cause {
+        let chain: Vec<&str> = cause.chain.iter().map(|name| &**name).collect();
+        more.insert(CHAIN.to_owned(), json!(chain.join(",")));
+        more.insert(HOPS.to_owned(), json!(chain.len()));
+        more.insert(CAUSATION.to_owned(), json!(cause.id));
+    }
+    let stream = identity::of(&["event", &source, &id]);
     let recorded = Event {
-        id,
+        id: id.parse::<Uuid>().unwrap_or(stream),
         kind: Cow::Owned(kind.to_owned()),
-        time: text("time").and_then(|time| time.parse().ok()).unwrap_or_else(|| journal.now()),
-        source: Arc::from(text("source").unwrap_or("/flows")),
+        time: text("time").and_then(|time| time.parse().ok()).unwrap_or_else(|| (sources.now)()),
+        source: Arc::from(&*source),
         target: Arc::from(text("subject").unwrap_or_default()),
         data: EventData {
             action: Cow::Borrowed("published"),
-            parameters: Json::from_value(event.get("data").unwrap_or(&Value::Null)),
-            context: Json::from_value(&json!({"attributes": more, "id": text("id")})),
+            parameters: data,
+            context: Json::from_value(&json!({"attributes": more, "id": id})),
         },
-        correlation: journal.instance.0,
-        causation: None,
+        correlation: by.correlation,
+        causation: by.cause.as_ref().map(|cause| cause.event),
         traceparent: None,
-        principal: journal.principal.clone(),
+        principal: by.principal,
     };
-    journal
-        .log()
-        .append(STREAM, Expected::Any, vec![recorded])
-        .await
-        .map(drop)
-        .map_err(|error| Fault::runtime(format!("the event can't be published: {error}")))
+    match log.append(stream, Expected::Empty, vec![recorded]).await {
+        Ok(appended) => Ok(Published { id, source, position: Some(appended.first_position) }),
+        Err(LogError::Conflict { .. }) => Ok(Published { id, source, position: None }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A published event as it came in; `None` for an event of the log's own.
@@ -81,14 +135,17 @@ pub fn cloudevent(recorded: &RecordedEvent) -> Option<Value> {
         out.insert("subject".to_owned(), json!(&*event.target));
     }
     out.insert("time".to_owned(), json!(event.time.to_string()));
-    out.insert("data".to_owned(), event.data.parameters.to_value());
+    // CloudEvents allows one of the two.
+    if !out.contains_key("data_base64") {
+        out.insert("data".to_owned(), event.data.parameters.to_value());
+    }
     Some(Value::Object(out))
 }
 
 /// Follows published events.
-pub(crate) struct Published(pub(crate) Subscription);
+pub(crate) struct Followed(pub(crate) Subscription);
 
-impl Published {
+impl Followed {
     /// The next one with its position; `None` when the log is shut down.
     pub(crate) async fn next(&mut self) -> Result<Option<(u64, Value)>, Fault> {
         loop {

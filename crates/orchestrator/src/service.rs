@@ -17,6 +17,7 @@ use trunkline_model::{
 };
 
 use crate::check::{self, Finding, Severity};
+use crate::choreography::{self, Choreography};
 use crate::engine::{Engine, Start};
 use crate::entry::{Ending, Finished, InstanceId};
 use crate::plan;
@@ -101,6 +102,7 @@ pub struct Flows {
 }
 
 struct Shared {
+    choreography: Choreography,
     engine: Engine,
     toolbox: Arc<dyn Toolbox>,
     library: Arc<Library>,
@@ -110,16 +112,26 @@ impl Flows {
     /// The service of an engine.
     #[must_use]
     pub fn new(engine: Engine, toolbox: Arc<dyn Toolbox>, library: Arc<Library>) -> Self {
-        let shared = Arc::new(Shared { engine, toolbox, library });
+        let choreography = Choreography::new(engine.clone(), library.clone());
+        let shared = Arc::new(Shared { choreography, engine, toolbox, library });
         let flows = Self { id: ServiceId::new(SERVICE), shared, contents: ArcSwap::default() };
         flows.refresh();
         flows
     }
 
+    /// What follows events. It does so once it is run.
+    #[must_use]
+    pub fn choreography(&self) -> &Choreography {
+        &self.shared.choreography
+    }
+
     /// Reads the library again.
     pub fn refresh(&self) {
-        let mut tools: Vec<Arc<dyn Tool>> =
-            vec![self.tool(run_plan(), Kind::RunPlan), self.tool(get_run(), Kind::GetRun)];
+        let mut tools: Vec<Arc<dyn Tool>> = vec![
+            self.tool(run_plan(), Kind::RunPlan),
+            self.tool(get_run(), Kind::GetRun),
+            self.tool(choreography::publish_spec(), Kind::Publish),
+        ];
         tools.extend(transactions::specs().map(|(spec, verb)| self.tool(spec, Kind::Transaction(verb))));
         for workflow in self.shared.library.newest() {
             tools.push(self.tool(named(&workflow), Kind::Named(workflow)));
@@ -189,6 +201,7 @@ enum Kind {
     RunPlan,
     GetRun,
     Transaction(Verb),
+    Publish,
     Named(Arc<Workflow>),
 }
 
@@ -217,6 +230,9 @@ impl Tool for FlowTool {
                 Kind::RunPlan => self.run_plan(call, context).await,
                 Kind::GetRun => self.get_run(call, context).await,
                 Kind::Transaction(verb) => self.transaction(*verb, call, context).await,
+                Kind::Publish => {
+                    Ok(choreography::publish_by_tool(&self.shared.choreography, call, context).await?)
+                }
                 Kind::Named(workflow) => {
                     let started = self.start(workflow.clone(), call.arguments.clone(), context)?;
                     Ok(self.answer(started, context, None).await?)

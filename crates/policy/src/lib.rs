@@ -8,10 +8,9 @@
 
 pub mod authorize;
 mod error;
-mod glob;
 pub mod identity;
 
 pub use authorize::{Authorizer, Decision};
 pub use error::Error;
-pub use glob::Glob;
 pub use identity::Authenticator;
+pub use trunkline_model::Glob;

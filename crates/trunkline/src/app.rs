@@ -2,12 +2,15 @@
 //! what a single call needs.
 
 mod children;
+mod choreography;
 pub mod endpoints;
 mod flows;
 mod reload;
 mod services;
 mod state;
 mod workers;
+
+pub(crate) use flows::definitions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -150,10 +153,12 @@ impl App {
         gateway.guard(guards(config));
         services.put_in_place(prepared);
         flows.configure(&config.flows, prepared_flows);
+        flows.service.choreography().settle().await?;
         let resumed = flows.engine.resume_all().await?;
         if resumed > 0 {
             tracing::info!(instances = resumed, "flows go on where an earlier process ended");
         }
+        calls.spawn(flows.service.choreography().clone().run(gateway.closing().clone()));
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
         tasks.spawn(async move {
             while ended.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {

@@ -48,7 +48,7 @@ enum Command {
     Tools(tools::Tools),
     /// Call a tool of the running gateway.
     Call(call::Call),
-    /// Show what has happened.
+    /// Show what has happened, or publish an event.
     Events(events::Events),
     /// Show who did what, and what came of it.
     Audit(audit::Audit),

@@ -1,5 +1,6 @@
 //! The configuration: one typed model, read from YAML, TOML, JSON or XML, in layers: defaults, file, environment, flags.
 
+mod choreography;
 mod finding;
 mod flows;
 mod format;
@@ -15,6 +16,8 @@ mod specification;
 mod validate;
 mod watch;
 
+pub(crate) use choreography::rules as event_rules;
+pub use choreography::{Loops, Outgoing, Scheme, Subscription, Webhook};
 pub use finding::{Finding, Level};
 pub use flows::{FlowLimit, FlowTool, FlowUndo, Flows};
 pub use format::Format;

@@ -283,5 +283,6 @@ pub(super) fn raise(run: &Run, error: &ErrorRef, scope: &Scope, input: &Value) -
         instance: optional(&error.instance)?.map(Arc::from),
         code: None,
         transient: false,
+        unknown: false,
     })
 }

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::scope::Scope;
 use super::{Passed, Place, export, given_out, list};
+use crate::Error;
 use crate::entry::{Entry, Key};
 use crate::expression::Template;
 use crate::fault::Fault;
-use crate::published;
+use crate::published::{self, By, Followed};
 use crate::run::Run;
 use crate::workflow::{
     Consumption, Correlation, Directive, EventFilter, ForEach, ListenTask, ReadAs, Transform, Until,
@@ -44,7 +45,17 @@ pub(super) async fn emit(
     default("specversion", json!("1.0"));
     default("time", json!(run.journal.now().to_string()));
     default("source", json!(format!("/flows/{}", run.journal.flow)));
-    published::publish(&run.journal, &event).await?;
+    let by = By {
+        principal: run.journal.principal.clone(),
+        correlation: run.journal.instance.0,
+        cause: run.journal.cause(),
+    };
+    published::publish(run.journal.log(), run.journal.sources(), &event, by).await.map_err(|error| {
+        match &error {
+            Error::NotAnEvent(_) => Fault::configuration(error.to_string()),
+            _ => Fault::runtime(error.to_string()),
+        }
+    })?;
     run.journal.note(Entry::Decided { key: at.key.clone(), value: event.clone() });
     Ok(event)
 }
@@ -168,7 +179,7 @@ async fn start(run: &Arc<Run>, at: &Place) -> Result<u64, Fault> {
         return position.as_u64().ok_or_else(|| Fault::runtime("the journal has no position to listen from"));
     }
     run.journal.live().await;
-    let position = run.journal.head() + 1;
+    let position = run.journal.log().head() + 1;
     run.journal.note(Entry::Decided { key, value: json!(position) });
     run.flush().await?;
     Ok(position)
@@ -231,7 +242,7 @@ impl<'a> Ear<'a> {
     }
 
     async fn wait(&self, open: &[&EventFilter], ends: &[&EventFilter]) -> Result<Value, Fault> {
-        let mut events = self.run.journal.events_from(self.next);
+        let mut events = Followed(self.run.journal.log().subscribe(self.next));
         while let Some((position, event)) = events.next().await? {
             // Published again, after a crash: source and id are what an event is known by.
             if self.heard.contains(&known_by(&event)) {

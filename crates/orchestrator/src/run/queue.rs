@@ -28,7 +28,9 @@ impl Run {
     pub(crate) fn enter(&self, begun: bool) -> Entered {
         let journal = &self.journal;
         let bounds = self.bounds.expression;
-        let slots = self.limits.slots(&journal.flow, None, || self.input.clone(), &journal.principal, bounds);
+        let mut slots =
+            self.limits.slots(&journal.flow, None, || self.input.clone(), &journal.principal, bounds);
+        slots.extend(journal.cause().and_then(|cause| self.limits.delivery(&cause.subscription)));
         let holder = Holder { instance: journal.instance, step: None };
         let since = journal.queued_since(INSTANCE).unwrap_or_else(|| journal.now());
         self.limits.enter(holder, slots, since, begun)

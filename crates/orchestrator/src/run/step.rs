@@ -85,7 +85,11 @@ impl Run {
         loop {
             let fault = match self.attempt(step).await? {
                 StepOutcome::Succeeded(result) => return Ok(result.to_value()),
-                StepOutcome::Refused(fault) | StepOutcome::Unknown(fault) => fault.at(&step.pointer),
+                StepOutcome::Refused(fault) => fault.at(&step.pointer),
+                StepOutcome::Unknown(fault) => {
+                    let unknown = !self.repeatable(step);
+                    Fault { unknown, ..fault.at(&step.pointer) }
+                }
             };
             failures += 1;
             let forward = self.saga.is_past_pivot() && step.undoes.is_none();

@@ -11,6 +11,7 @@ use trunkline_event_log::EventLog;
 use trunkline_gateway::flows::{Declared, FlowDoor, FlowTools};
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{Service as _, ServiceObserver as _};
+use trunkline_orchestrator::choreography::{Rules, letters};
 use trunkline_orchestrator::entry::Undo;
 use trunkline_orchestrator::expression::Expression;
 use trunkline_orchestrator::limits::Limit;
@@ -18,6 +19,7 @@ use trunkline_orchestrator::service::{Flows, Library};
 use trunkline_orchestrator::workflow::Workflow;
 use trunkline_orchestrator::{Bounds, Engine, Parts, Sources, views};
 
+use super::choreography::Hands;
 use super::endpoints::Endpoints;
 use crate::config;
 
@@ -26,6 +28,7 @@ pub(super) struct Running {
     pub(super) engine: Engine,
     pub(super) service: Arc<Flows>,
     tools: Arc<FlowTools>,
+    hands: Arc<Hands>,
     endpoints: Endpoints,
     library: Arc<Library>,
     observer: Observer,
@@ -41,12 +44,15 @@ impl Running {
         folder: &Path,
     ) -> anyhow::Result<Self> {
         log.project(Box::new(views::Views)).await?;
+        log.project(Box::new(letters::Letters)).await?;
         let tools = Arc::new(FlowTools::new(gateway.clone()));
         let library = Arc::new(Library::default());
-        let endpoints = Endpoints::new(&config::Flows::default(), HttpClient::new()?, folder);
+        let http = HttpClient::new()?;
+        let endpoints = Endpoints::new(&config::Flows::default(), http.clone(), folder);
+        let hands = Arc::new(Hands::new(tools.clone(), http, sources.now.clone()));
         let engine = Engine::new(Parts {
             log: log.clone(),
-            tools: tools.clone(),
+            tools: hands.clone(),
             endpoints: Arc::new(endpoints.clone()),
             definitions: library.clone(),
             sources: Sources { now: sources.now.clone(), time_id: sources.time_id.clone() },
@@ -56,8 +62,12 @@ impl Running {
             closing: gateway.closing().clone(),
         });
         let service = Arc::new(Flows::new(engine.clone(), tools.clone(), library.clone()));
-        gateway.open_flows(FlowDoor { engine: engine.clone(), library: library.clone() });
-        Ok(Self { engine, service, tools, endpoints, library, observer: Observer(gateway.clone()) })
+        gateway.open_flows(FlowDoor {
+            engine: engine.clone(),
+            library: library.clone(),
+            choreography: service.choreography().clone(),
+        });
+        Ok(Self { engine, service, tools, hands, endpoints, library, observer: Observer(gateway.clone()) })
     }
 
     /// Puts what the configuration says in force. Running instances keep their definitions.
@@ -66,6 +76,8 @@ impl Running {
         self.tools.declare(prepared.declared);
         self.library.replace(prepared.definitions);
         self.engine.limit(prepared.limits);
+        self.hands.reconfigure(config);
+        self.service.choreography().configure(prepared.rules);
         self.service.refresh();
         self.observer.contents_changed(self.service.id());
     }
@@ -76,6 +88,7 @@ pub(super) struct Prepared {
     declared: HashMap<String, Declared>,
     definitions: Vec<Workflow>,
     limits: Vec<Limit>,
+    rules: Rules,
 }
 
 /// Reads what the configuration says. Nothing changes yet.
@@ -88,15 +101,22 @@ pub(super) fn prepare(config: &config::Flows) -> anyhow::Result<Prepared> {
         });
         (name.clone(), Declared { undo, keyed: tool.keyed })
     });
+    let definitions = definitions(config)?.into_iter().map(|workflow| Workflow::clone(&workflow)).collect();
+    let rules = config::event_rules(config).map_err(anyhow::Error::msg)?;
+    let limits = config.limits.iter().map(limit).collect::<anyhow::Result<_>>()?;
+    Ok(Prepared { declared: declared.collect(), definitions, rules, limits })
+}
+
+/// Reads the workflows that the configuration names.
+pub(crate) fn definitions(config: &config::Flows) -> anyhow::Result<Vec<Arc<Workflow>>> {
     let mut definitions = Vec::new();
     for path in &config.definitions {
         for file in files(path).with_context(|| format!("flows.definitions: {}", path.display()))? {
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            definitions.push(Workflow::read(&text).with_context(|| file.display().to_string())?);
+            definitions.push(Arc::new(Workflow::read(&text).with_context(|| file.display().to_string())?));
         }
     }
-    let limits = config.limits.iter().map(limit).collect::<anyhow::Result<_>>()?;
-    Ok(Prepared { declared: declared.collect(), definitions, limits })
+    Ok(definitions)
 }
 
 fn limit(limit: &config::FlowLimit) -> anyhow::Result<Limit> {

@@ -35,6 +35,9 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     app.gateway.guard(super::guards(&config));
     app.services.put_in_place(services);
     app.flows.configure(&config.flows, flows);
+    if let Err(error) = app.flows.service.choreography().settle().await {
+        tracing::error!(%error, "new subscriptions are not in the record; they have no events yet");
+    }
     for (what, changed) in [
         ("listen", config.listen != in_force.listen),
         ("data_dir", config.data_dir != in_force.data_dir),

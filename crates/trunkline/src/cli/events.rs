@@ -1,4 +1,6 @@
-//! `trunkline events`: what has happened, from the record.
+//! `trunkline events`: what has happened, from the record; publishing, and what could not be delivered.
+
+mod steer;
 
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ const PAGE: &str = "1000";
 /// The largest event, in bytes.
 const MAX_EVENT: usize = 16 << 20;
 
-/// Show what has happened.
+/// Show what has happened, or publish an event.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Events {
@@ -46,6 +48,8 @@ pub(super) struct Events {
 
 #[derive(Debug, clap::Subcommand)]
 enum EventsCommand {
+    #[command(flatten)]
+    Steer(steer::Command),
     /// Drop a view and build it anew from the record, while the gateway runs; all views where none is named.
     Rebuild {
         /// The view: `flow`, …
@@ -71,9 +75,13 @@ struct Message {
 }
 
 impl Events {
-    pub(super) fn run(self) -> Result<(), Stop> {
-        if let Some(EventsCommand::Rebuild { view, server }) = self.command {
-            return rebuild(&server.client()?, view);
+    pub(super) fn run(mut self) -> Result<(), Stop> {
+        match self.command.take() {
+            Some(EventsCommand::Rebuild { view, server }) => return rebuild(&server.client()?, view),
+            Some(EventsCommand::Steer(command)) => {
+                return command.run(&self.server.client()?, self.output.output);
+            }
+            None => {}
         }
         let client = self.server.client()?;
         block_on(async {

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::choreography::{Loops, Subscription, Webhook};
+
 /// Flows: chains of tools that survive a crash and take back what they did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -25,6 +27,12 @@ pub struct Flows {
     /// How many instances or calls may go on at the same time. Who is over a limit waits in order: `trunkline flow queues`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<FlowLimit>,
+    /// What reacts to events, by name.
+    pub subscriptions: IndexMap<String, Subscription>,
+    /// Webhooks that come in at `/v1/webhooks/NAME`, by name.
+    pub webhooks: IndexMap<String, Webhook>,
+    /// Where events that go round are stopped.
+    pub loops: Loops,
 }
 
 /// How many may go on at the same time.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use trunkline_policy::{Authenticator, Glob};
 
+use super::choreography::loops as event_loops;
 use super::finding::{Finding, Level};
 use super::model::{Child, Config, Service};
 use super::node::{ConfigPath, Node};
@@ -32,6 +33,7 @@ impl Validator<'_> {
         self.keys();
         self.rules();
         self.limits();
+        self.events();
         for (name, service) in &config.services {
             let path = ConfigPath::new(["services", name]);
             self.name(name, &path);
@@ -134,6 +136,35 @@ impl Validator<'_> {
         if self.config.service_timeout_ms == Some(0) {
             let path = ConfigPath::new(["service_timeout_ms"]);
             self.invalid("0 would fail every call", "Write a number above 0.", &path);
+        }
+    }
+
+    fn events(&mut self) {
+        let flows = &self.config.flows;
+        let mut faults = Vec::new();
+        for (name, subscription) in &flows.subscriptions {
+            faults.extend(subscription.ready(name).err().map(|fault| ("subscriptions", name, fault)));
+        }
+        for (name, webhook) in &flows.webhooks {
+            faults.extend(webhook.ready(name).err().map(|fault| ("webhooks", name, fault)));
+        }
+        for (kind, name, (member, why, fix)) in faults {
+            let path = ConfigPath::new(["flows", kind, name]);
+            let path = if member.is_empty() { path } else { path.join(member) };
+            self.invalid(why, fix, &path);
+        }
+        for name in flows.webhooks.keys() {
+            self.name(name, &ConfigPath::new(["flows", "webhooks", name]));
+        }
+        // Whether they can be read is found out where they are put in force.
+        let definitions = crate::app::definitions(flows).unwrap_or_default();
+        for path in event_loops(flows, &definitions) {
+            let fix = "Break it with a filter, or see that it ends: flows.loops stops it later";
+            self.warn(
+                format!("events may go round: {path}"),
+                fix,
+                &ConfigPath::new(["flows", "subscriptions"]),
+            );
         }
     }
 

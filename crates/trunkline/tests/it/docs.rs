@@ -64,7 +64,8 @@ fn commands_of(page: &str) -> BTreeSet<String> {
 }
 
 fn commands() -> BTreeSet<String> {
-    let pages = ["README.md", "docs/cli.md", "docs/configuration.md", "docs/flows.md"];
+    let pages =
+        ["README.md", "docs/cli.md", "docs/configuration.md", "docs/flows.md", "docs/choreography.md"];
     pages.iter().flat_map(|page| commands_of(&fs::read_to_string(root().join(page)).unwrap())).collect()
 }
 

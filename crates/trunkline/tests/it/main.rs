@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod choreography;
 mod cli;
 mod config;
 mod ctk;
