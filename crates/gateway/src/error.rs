@@ -56,6 +56,16 @@ pub enum Error {
         /// The tool changes nothing.
         read_only: bool,
     },
+    /// A caller makes more calls than it may.
+    #[error("more than {calls} calls in {every:?}: there is room for another in {after:.1?}")]
+    OverLimit {
+        /// Calls in the while.
+        calls: u32,
+        /// The while.
+        every: Duration,
+        /// When there is room.
+        after: Duration,
+    },
     /// A browser page or a foreign host name reached a loopback listener.
     #[error("{what} {value:?} is not allowed here")]
     Origin {
@@ -197,6 +207,7 @@ impl From<Error> for Failure {
                     if read_only { "Call again." } else { "Find out what happened before you call again." };
                 Self::service("TL1007", "Deadline exceeded", detail, effect, next).status(504)
             }
+            Error::OverLimit { after, .. } => over_limit(detail, after),
             Error::OutcomeUnknown { call } => Self {
                 effect: EffectState::Unknown,
                 ..Self::gateway(
@@ -304,4 +315,10 @@ fn request_failure(error: Error, detail: String) -> Failure {
         _ => ("TL1001", "Malformed message", 400, "Send one JSON-RPC 2.0 message as JSON."),
     };
     Failure::caller(code, title, detail, next).status(status)
+}
+
+/// A caller has to wait.
+fn over_limit(detail: String, after: Duration) -> Failure {
+    let next = "Nothing was done. Call again after that time, or do more with one call.";
+    Failure::caller("TL1027", "Too many calls", detail, next).status(429).retry(Retry::After(after))
 }

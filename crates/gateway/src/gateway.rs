@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::exchange::Parking;
 use crate::guards::{Guards, GuardsConfig};
+use crate::limits::{Limit, Limits};
 use crate::mcp::Sessions;
 use crate::observer::Hub;
 use crate::record::Recorder;
@@ -67,6 +68,7 @@ pub struct Gateway {
     pub(crate) sealer: Sealer,
     pub(crate) sources: Sources,
     pub(crate) guards: Guards,
+    pub(crate) limits: ArcSwap<Limits>,
     pub(crate) parking: Parking,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
@@ -94,6 +96,7 @@ impl Gateway {
             log,
             sealer,
             guards: Guards::new(chance(&sources)),
+            limits: ArcSwap::default(),
             sources,
             parking: Parking::default(),
             sessions: Sessions::default(),
@@ -110,6 +113,13 @@ impl Gateway {
     pub fn reconfigure(&self, config: Config, authenticator: Authenticator, authorizer: Authorizer) {
         self.rules.store(Arc::new(Rules { config, authenticator, authorizer }));
         self.hub.everything_changed();
+    }
+
+    /// Puts other limits on callers in force. What was counted goes on where they are the same.
+    pub fn limit(&self, limits: &[Limit]) {
+        if self.limits.load().config() != limits {
+            self.limits.store(Arc::new(Limits::new(limits)));
+        }
     }
 
     /// Guards calls in another way from now on.

@@ -1,5 +1,5 @@
 //! The life of a call: one linear function that every door enters.
-//! *authenticate → limit → resolve → authorize → plan → execute → shape → record*
+//! *authenticate → resolve → authorize → plan → limit → execute → shape → record*
 
 mod shape;
 mod target;
@@ -146,7 +146,11 @@ impl Gateway {
             return self.call_within(transaction, request, context).await;
         }
         let rules = self.rules.load_full();
-        let (call, target) = match self.admit(&rules, &request, &context) {
+        let admitted = self.admit(&rules, &request, &context).and_then(|(call, target)| {
+            self.limits.load().take(&context, &call.service, &call.name)?;
+            Ok((call, target))
+        });
+        let (call, target) = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
                 let target = capped(&request.name);
@@ -174,25 +178,18 @@ impl Gateway {
         outcome
     }
 
-    /// The phases before anything is done: limit, resolve, authorize, plan.
+    /// The phases before anything is done: resolve, authorize, plan.
     pub(crate) fn admit(
         &self,
         rules: &Rules,
         request: &Request,
         context: &CallContext,
     ) -> Result<(Call, Target), Failure> {
-        limit(&context.principal, request)?;
         let mut target = self.resolve(rules, &context.principal, request)?;
         authorize(rules, &context.principal, &mut target, request.operation)?;
         let call = plan(request, &target)?;
         Ok((call, target))
     }
-}
-
-/// Limits by principal, tool and conversation: none yet, every call passes.
-#[expect(clippy::unnecessary_wraps, reason = "the phase has its place before there is a limit")]
-fn limit(_principal: &Principal, _request: &Request) -> Result<(), Failure> {
-    Ok(())
 }
 
 /// Whether the principal may do this. Decided by the binding (service, own name), never by the advertised name. Of

@@ -42,6 +42,8 @@ pub struct Config {
     pub services: IndexMap<String, Service>,
     /// How calls are guarded: breakers, retries, timeouts, hedges, bulkheads.
     pub resilience: GuardConfig,
+    /// How many calls callers may make. A call has to fit every limit that holds for it.
+    pub limits: Vec<trunkline_gateway::Limit>,
     /// Chains of tools.
     pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
@@ -62,6 +64,7 @@ impl Default for Config {
             service_timeout_ms: None,
             services: IndexMap::new(),
             resilience: GuardConfig::default(),
+            limits: Vec::new(),
             flows: super::Flows::default(),
             children: IndexMap::new(),
         }

@@ -72,3 +72,29 @@ async fn a_read_that_fails_is_made_again_and_a_change_is_made_once() {
     assert!(!failure(&lost).is_null() || lost["result"]["isError"] == true, "{lost}");
     assert_eq!(count(orders().await), before + 1, "it was sent once");
 }
+
+#[tokio::test]
+async fn callers_are_limited_each_by_itself() {
+    let shop = Shop::start().await;
+    let limits =
+        "limits: [{ service: shop-stock, each: [conversation, tool], calls: 3, every_ms: 3600000 }]\n";
+    let gateway = Gateway::start(&format!("{limits}{}", shop.config(""))).await;
+    let (one, other) = (Legacy::connect(gateway.address).await, Legacy::connect(gateway.address).await);
+    for client in [&one, &other] {
+        for _ in 0..3 {
+            assert!(failure(&client.call("shop-stock__listItems", json!({})).await).is_null());
+        }
+        assert_eq!(failure(&client.call("shop-stock__listItems", json!({})).await)["code"], "TL1027");
+        assert!(failure(&client.call("shop-orders__listOrders", json!({})).await).is_null());
+    }
+    let call = async || {
+        http::post(gateway.address, "/v1/tools/shop-stock__listItems:call", &[], "{}".to_owned()).await
+    };
+    for _ in 0..3 {
+        assert_eq!(call().await.status, 200);
+    }
+    let refused = call().await;
+    assert_eq!(refused.status, 429);
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=1_200).contains(&wait), "{wait}");
+}
