@@ -3,6 +3,7 @@
 mod event_log;
 mod gateway;
 mod load;
+mod resilience;
 
 use clap::Subcommand;
 
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub(crate) enum Name {
     /// What the gateway costs beside a direct connection, in both eras of the protocol.
     Gateway(gateway::Config),
+    /// What the guard before a tool costs a call.
+    Resilience,
     /// Durable appends a second, beside a raw `fdatasync` loop.
     EventLog,
 }
@@ -19,6 +22,7 @@ pub(crate) enum Name {
 pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
     match name {
         Name::Gateway(config) => gateway::run(config),
+        Name::Resilience => resilience::run(),
         Name::EventLog => event_log::run(),
     }
 }
