@@ -4,7 +4,7 @@ mod delivery;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
 use jiff::Timestamp;
@@ -25,6 +25,9 @@ use crate::saga::Saga;
 use crate::transaction::{self, ByConversation, Transaction};
 use crate::workflow::Workflow;
 use crate::{Error, interpret, views};
+
+/// What is stuck where a run fails past its pivot: nothing is undone, and not all is done.
+const PAST_PIVOT: &str = "~pivot";
 
 /// How many events are read of a stream at once.
 const PAGE: usize = 1000;
@@ -179,6 +182,7 @@ impl Engine {
             definitions: parts.definitions.clone(),
             bounds: parts.bounds,
             cancel: CancellationToken::new(),
+            leaving: AtomicBool::new(false),
             orphans: TaskTracker::new(),
             saga: Saga::default(),
             attempts: Attempts::default(),
@@ -202,7 +206,14 @@ impl Engine {
         self.0.running.lock().insert(id, running);
         let (engine, closing, work) = (self.clone(), self.0.parts.closing.clone(), run.clone());
         let driven = async move {
-            let ended = closing.run_until_cancelled(drive(work, entered)).await.flatten();
+            let mut driven = Box::pin(drive(work.clone(), entered));
+            let ended = tokio::select! {
+                biased;
+                () = closing.cancelled() => None,
+                ended = &mut driven => ended,
+            };
+            work.leaving.store(ended.is_none(), Ordering::Relaxed);
+            drop(driven);
             engine.0.running.lock().remove(&id);
             engine.0.conversations.remove(id);
             engine.0.left.notify_waiters();
@@ -466,7 +477,12 @@ async fn to_end(run: Arc<Run>, entered: Entered) -> Result<Finished, Fault> {
         (Err(fault), None) => fault,
     };
     let cancelled = run.cancel.is_cancelled();
+    run.learn_orphans(true);
     let undone = !run.saga.is_past_pivot() && run.compensate(&fault).await?;
+    if run.saga.is_past_pivot() {
+        // Neither done nor undone: a person has to know.
+        run.intervene(&Arc::from(PAST_PIVOT), fault.clone(), false).await?;
+    }
     let status = match (undone, cancelled) {
         (true, _) => Ending::Undone,
         (false, true) => Ending::Cancelled,

@@ -222,6 +222,9 @@ pub struct Intended {
     /// The contract of the tool that undoes it, as it was then.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undo_contract: Option<Arc<str>>,
+    /// The variables that its undo names, as they were when it began.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bound: Option<Json>,
     /// Nothing has to be undone: its author says so.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub needs_no_undo: bool,

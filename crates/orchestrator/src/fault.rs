@@ -91,6 +91,12 @@ impl Fault {
         Self::standard("runtime", 499, "Cancelled", detail)
     }
 
+    /// Whether it is what the tool itself has answered to the call, and not what kept the call from it.
+    #[must_use]
+    pub fn is_an_answer(&self) -> bool {
+        self.code.is_none() && !self.transient && self.status < 500 && !matches!(self.status, 408 | 425 | 429)
+    }
+
     /// At a task.
     #[must_use]
     pub fn at(mut self, pointer: &str) -> Self {

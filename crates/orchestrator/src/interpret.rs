@@ -25,6 +25,8 @@ use crate::workflow::{
 };
 use scope::Scope;
 
+pub(crate) use scope::again;
+
 /// Where a task stands.
 #[derive(Clone, Debug)]
 struct Place {
@@ -91,13 +93,16 @@ pub(crate) async fn workflow(run: &Arc<Run>) -> Result<Value, Fault> {
         if run.journal.decided(&key).await.is_none() {
             run.journal.live().await;
             run.cancel.cancelled().await;
+            // Past the pivot there is no way back, and whether a pivot under way is done decides that.
+            run.saga.before_pivot().await;
             run.journal.note(Entry::Decided { key: key.clone(), value: Value::Null });
         }
     };
     tokio::select! {
         biased;
-        () = cancelled => Err(Fault::cancelled("the run was cancelled")),
+        // First, so that a replay comes to all that was begun before the run was cancelled.
         done = work => done,
+        () = cancelled => Err(Fault::cancelled("the run was cancelled")),
     }
 }
 

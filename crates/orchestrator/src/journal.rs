@@ -209,7 +209,6 @@ impl Journal {
                 _ => {}
             }
         }
-        state.replay.pass_orphans();
     }
 
     /// Whether an earlier process had let it begin.
@@ -340,8 +339,13 @@ impl Journal {
 
     /// Whether all that an earlier process wrote has been taken.
     pub(crate) fn is_live(&self) -> bool {
-        let state = self.state.lock();
-        state.replay.order.is_empty() && !state.held
+        let mut state = self.state.lock();
+        state.replay.pass_orphans();
+        let live = state.replay.order.is_empty() && !state.held;
+        if live {
+            state.replay.wakers.drain(..).for_each(Waker::wake);
+        }
+        live
     }
 
     /// Keeps the run from doing anything new, also when all that was written has been taken.
@@ -351,7 +355,9 @@ impl Journal {
 
     /// Whether every decision that was written has been taken.
     pub(crate) fn is_taken(&self) -> bool {
-        self.state.lock().replay.order.is_empty()
+        let mut state = self.state.lock();
+        state.replay.pass_orphans();
+        state.replay.order.is_empty()
     }
 
     /// The run has come to its end again: what is new may happen. Tells whether and why it is to be undone.
@@ -372,6 +378,7 @@ impl Journal {
     pub(crate) async fn live(&self) {
         std::future::poll_fn(|context| {
             let mut state = self.state.lock();
+            state.replay.pass_orphans();
             if state.replay.order.is_empty() && !state.held {
                 return Poll::Ready(());
             }
@@ -440,9 +447,13 @@ impl Journal {
         left.filter(|intended| intended.undoes.is_none()).collect()
     }
 
-    /// The steps that an earlier process saw end when their branch had gone.
-    pub(crate) fn take_orphans(&self) -> Vec<(Intended, StepOutcome)> {
+    /// The steps that an earlier process saw end when their branch had gone: those before the last turn that was taken,
+    /// or all up to the next.
+    pub(crate) fn take_orphans(&self, upto_next: bool) -> Vec<(Intended, StepOutcome)> {
         let mut state = self.state.lock();
+        if upto_next {
+            state.replay.pass_orphans();
+        }
         let ended = std::mem::take(&mut state.replay.orphans);
         let known = |ended: Ended| {
             let intended = state.replay.intended.get(&ended.key).cloned()?;
@@ -471,10 +482,11 @@ impl Journal {
         std::future::poll_fn(|context| {
             let mut state = self.state.lock();
             let replay = &mut state.replay;
+            replay.pass_orphans();
             match replay.order.front() {
                 Some(first) if first.is_of(kind, key) => {
+                    // Those that ended later are not known yet to who decides by this turn.
                     let turn = replay.order.pop_front();
-                    replay.pass_orphans();
                     replay.taken += 1;
                     replay.wakers.drain(..).for_each(Waker::wake);
                     if let Some(

@@ -5,7 +5,7 @@ mod step;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -91,6 +91,8 @@ pub(crate) struct Base {
     pub(crate) bounds: Bounds,
     /// Cancelled when no further step is to begin.
     pub(crate) cancel: CancellationToken,
+    /// The process ends: branches that go now have not gone from the run.
+    pub(crate) leaving: AtomicBool,
     /// Steps whose branch has gone: their outcome is still waited for.
     pub(crate) orphans: TaskTracker,
     pub(crate) saga: Saga,
@@ -122,6 +124,11 @@ impl Run {
     /// A workflow within this run.
     pub(crate) fn nested(&self, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
         Arc::new(Self { base: self.base.clone(), workflow, input, context: Mutex::new(Value::Null) })
+    }
+
+    /// Whether the process ends, and the next one goes on.
+    pub(crate) fn is_left(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// What tasks have exported.
@@ -228,12 +235,14 @@ impl Run {
         self.journal.live().await;
         let (sender, answer) = oneshot::channel();
         self.interventions.lock().insert(key.clone(), sender);
+        let mut asking = Asking { run: self, key, answered: false };
         self.journal.note(Entry::Stuck { key: key.clone(), fault, unknown });
         self.flush().await?;
         self.stuck.notify_waiters();
         let Ok((resolution, by)) = answer.await else {
             return Err(Fault::runtime("nobody can answer any more: the engine ends"));
         };
+        asking.answered = true;
         self.journal.note(Entry::Resolved { key: key.clone(), resolution: resolution.clone(), by });
         self.flush().await?;
         Ok(resolution)
@@ -245,5 +254,21 @@ impl Run {
             .flush()
             .await
             .map_err(|error| Fault::runtime(format!("the event log takes no more: {error}")))
+    }
+}
+
+/// A person is asked. Where the branch goes that waits for the answer, nobody is any more.
+struct Asking<'a> {
+    run: &'a Run,
+    key: &'a Key,
+    answered: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.answered && !self.run.is_left() {
+            self.run.interventions.lock().remove(self.key);
+            self.run.journal.note(Entry::Passed { key: self.key.clone() });
+        }
     }
 }

@@ -4,23 +4,26 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
 use trunkline_model::Json;
 
 use crate::entry::{Entry, Intended, Key, Resolution, StepOutcome, Undo};
 use crate::error::CHANGED;
-use crate::expression::Template;
 use crate::fault::Fault;
+use crate::interpret::again;
 use crate::run::{Run, Step, Target};
 
 /// What is known of the steps of a run.
 #[derive(Default)]
-pub(crate) struct Saga(Mutex<Known>);
+pub(crate) struct Saga(Mutex<Known>, Notify);
 
 #[derive(Default)]
 struct Known {
     /// Steps that were done or may have been, in the order of their completion.
     steps: Vec<Done>,
     past_pivot: bool,
+    /// How many pivots are under way.
+    pivots: usize,
 }
 
 /// A step that was done or may have been.
@@ -37,10 +40,18 @@ impl Saga {
     /// Takes in what came of a step.
     pub(crate) fn learn(&self, intended: &Intended, outcome: &StepOutcome) {
         let mut known = self.0.lock();
+        // What is repeated under its key, or changes nothing more, is one and the same.
+        let same = |step: &Done| {
+            let repeated = intended.keyed || intended.effects.repeatable();
+            let key = step.intended.idempotency_key == intended.idempotency_key;
+            step.result.is_none()
+                && step.intended.key == intended.key
+                && (repeated && key || step.intended.attempt == intended.attempt)
+        };
         match outcome {
             StepOutcome::Refused(_) => {}
             StepOutcome::Succeeded(result) => {
-                known.steps.retain(|step| step.intended.key != intended.key || step.result.is_some());
+                known.steps.retain(|step| !same(step));
                 known.past_pivot |= intended.pivot;
                 known.steps.push(Done {
                     intended: intended.clone(),
@@ -49,10 +60,61 @@ impl Saga {
                 });
             }
             StepOutcome::Unknown(_) => {
-                known.steps.retain(|step| step.intended.key != intended.key || step.result.is_some());
+                known.steps.retain(|step| !same(step));
                 known.steps.push(Done { intended: intended.clone(), result: None, prepared: None });
             }
         }
+    }
+
+    /// Whether it is not known whether a step was done.
+    pub(crate) fn is_unknown(&self, key: &str) -> bool {
+        self.0.lock().steps.iter().any(|step| step.result.is_none() && *step.intended.key == *key)
+    }
+
+    /// A person has said what became of a step of unknown outcome: its result where it was done.
+    pub(crate) fn settle(&self, key: &str, result: Option<Json>) {
+        let mut known = self.0.lock();
+        let unknown = |step: &Done| step.result.is_none() && *step.intended.key == *key;
+        let Some(mut step) = known.steps.iter().rev().find(|step| unknown(step)).cloned() else { return };
+        known.steps.retain(|step| !unknown(step));
+        if result.is_some() {
+            known.past_pivot |= step.intended.pivot;
+            step.result = result;
+            known.steps.push(step);
+        }
+    }
+
+    /// A pivot is under way until what is given is dropped.
+    pub(crate) fn pivot(&self) -> impl Drop + '_ {
+        self.0.lock().pivots += 1;
+        Pivot(self)
+    }
+
+    /// Waits until no pivot is under way, and for ever where one was done.
+    pub(crate) async fn before_pivot(&self) {
+        loop {
+            let told = self.1.notified();
+            let mut told = std::pin::pin!(told);
+            // Before the look, so that nothing is missed between the two.
+            told.as_mut().enable();
+            {
+                let known = self.0.lock();
+                if known.pivots == 0 && !known.past_pivot {
+                    return;
+                }
+            }
+            told.await;
+        }
+    }
+
+    /// The pivots of unknown outcome.
+    fn unknown_pivots(&self) -> Vec<Intended> {
+        let known = self.0.lock();
+        let unknown = known
+            .steps
+            .iter()
+            .filter(|step| step.intended.pivot && step.result.is_none() && !step.intended.effects.read_only);
+        unknown.map(|step| step.intended.clone()).collect()
     }
 
     /// Whether the step after which there is no way back is done.
@@ -94,11 +156,22 @@ impl Saga {
 /// The steps that a saga has to do with, the last first.
 fn of_interest(mut steps: Vec<Done>) -> Vec<Done> {
     steps.retain(|step| !step.intended.effects.read_only);
+    // What can't be undone is not called again to find out whether it was done: that may do it.
     steps.retain(|step| {
-        step.intended.undo.is_some() || (step.result.is_none() && !step.intended.needs_no_undo)
+        let found_out = step.intended.keyed || step.intended.effects.repeatable();
+        step.intended.undo.is_some() || (step.result.is_none() && !step.intended.needs_no_undo && !found_out)
     });
     steps.reverse();
     steps
+}
+
+struct Pivot<'a>(&'a Saga);
+
+impl Drop for Pivot<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().pivots -= 1;
+        self.0.1.notify_waiters();
+    }
 }
 
 /// How a step of unknown outcome turned out.
@@ -112,10 +185,20 @@ enum Found {
 impl Run {
     /// Undoes what was done, the last step first. Gives whether there was anything to undo.
     pub(crate) async fn compensate(self: &Arc<Self>, fault: &Fault) -> Result<bool, Fault> {
-        self.learn_orphans();
+        self.learn_orphans(true);
         for intended in self.journal.take_unfinished() {
             let fault = Fault::timeout("the process ended while the call was under way");
             self.saga.learn(&intended, &StepOutcome::Unknown(fault));
+        }
+        for pivot in self.saga.unknown_pivots() {
+            let found = match self.find_out(&pivot).await? {
+                Found::Done(result) => Some(result),
+                Found::NotDone | Found::Either => None,
+            };
+            self.saga.settle(&pivot.key, found);
+        }
+        if self.saga.is_past_pivot() {
+            return Ok(false);
         }
         let steps = self.saga.take();
         // Where nothing can be undone, it does not matter whether a step of unknown outcome was done.
@@ -164,6 +247,7 @@ impl Run {
                         arguments: Json::from_value(&arguments),
                         credentials: Value::Null,
                         undo: None,
+                        bound: None,
                         needs_no_undo: true,
                         pivot: false,
                         undoes: Some(intended.key.clone()),
@@ -194,16 +278,21 @@ impl Run {
 
     /// The arguments of an undo whose step was not seen to end.
     fn undo_arguments(&self, intended: &Intended, undo: &Undo, result: &Json) -> Result<Value, Fault> {
+        let result = &result.to_value();
         let arguments = intended.arguments.as_ref().map_or(Value::Null, Json::to_value);
-        let scope = scope(&self.input, self.exported_steps(), &arguments, &result.to_value());
-        let evaluated = Template::new(undo.args.clone()).evaluate(&scope, &[], self.bounds.expression);
-        evaluated.map_err(|error| Fault::expression(&undo.args.to_string(), &error))
+        let mut steps = self.exported_steps();
+        // A step of a plan goes by its id.
+        let name = intended.key.rsplit('/').next().unwrap_or_default();
+        let name = name.split_once(':').map_or(name, |(name, _)| name);
+        steps.entry(name).or_insert_with(|| result.clone());
+        let dot = scope(&self.input, steps, &arguments, result);
+        again(self, &undo.args, intended.bound.as_ref(), result, &dot)
     }
 
     /// Finds out what became of a step of unknown outcome: by its key where the tool recognises it, else by asking a
     /// person. Nothing is undone blindly.
     async fn find_out(self: &Arc<Self>, intended: &Intended) -> Result<Found, Fault> {
-        if intended.undo.as_ref().is_some_and(|undo| undo.safe) {
+        if intended.undo.as_ref().is_some_and(|undo| undo.safe) && !intended.pivot {
             return Ok(Found::Either);
         }
         let arguments = intended.arguments.clone().unwrap_or_else(Json::empty_object);
@@ -220,6 +309,7 @@ impl Run {
                     arguments: arguments.clone(),
                     credentials: Value::Null,
                     undo: None,
+                    bound: None,
                     needs_no_undo: true,
                     pivot: false,
                     undoes: Some(intended.key.clone()),
@@ -234,8 +324,11 @@ impl Run {
                         repeatable = false;
                         fault
                     }
-                    StepOutcome::Refused(_) => return Ok(Found::NotDone),
-                    StepOutcome::Unknown(fault) => fault,
+                    // A tool that knows its keys would have said that it was done.
+                    StepOutcome::Refused(fault) if intended.keyed && fault.is_an_answer() => {
+                        return Ok(Found::NotDone);
+                    }
+                    StepOutcome::Refused(fault) | StepOutcome::Unknown(fault) => fault,
                 }
             } else {
                 Fault::timeout(format!("it is not known whether {} took effect", intended.target))

@@ -304,6 +304,7 @@ impl Engine {
             arguments: call.arguments,
             credentials: Value::Null,
             undo: call.undo,
+            bound: None,
             needs_no_undo: false,
             pivot: false,
             undoes: None,
@@ -383,7 +384,7 @@ pub(crate) async fn until_end(run: &Arc<Run>, transaction: &Arc<Transaction>) ->
 /// Takes calls until somebody ends the transaction, or its time is over.
 async fn open(run: &Arc<Run>, transaction: &Arc<Transaction>) -> Result<Decision, Fault> {
     run.journal.live().await;
-    run.learn_orphans();
+    run.learn_orphans(true);
     for intended in run.journal.take_unfinished() {
         let fault = Fault::timeout("the process ended while the call was under way");
         let outcome = StepOutcome::Unknown(fault);

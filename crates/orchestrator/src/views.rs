@@ -129,9 +129,9 @@ impl Applied<'_> {
             }
             Entry::Stuck { key, fault, unknown } => {
                 let sql = "INSERT OR REPLACE INTO flow_stuck VALUES (?1, ?2, ?3, ?4, ?5)";
+                self.status("stuck", None, Some(format!("{key}: {}", fault.words())))?;
                 let values = params![self.id.as_bytes(), &*key, self.now, unknown, fault.words()];
                 self.transaction.prepare_cached(sql)?.execute(values)?;
-                self.status("stuck", None, Some(format!("{key}: {}", fault.words())))?;
             }
             Entry::Finished(finished) => self.finished(&finished)?,
             Entry::Queued { .. }
@@ -140,7 +140,12 @@ impl Applied<'_> {
             | Entry::Retried { .. } => {
                 self.of_life(entry)?;
             }
-            Entry::Passed { .. } => {}
+            // Nobody waits for the answer any more.
+            Entry::Passed { key } => {
+                if self.unstuck(Some(&key))? {
+                    self.status("running", None, None)?;
+                }
+            }
         }
         Ok(())
     }
@@ -193,16 +198,17 @@ impl Applied<'_> {
         Ok(())
     }
 
-    /// Nobody is asked any more: about a step, or about any.
-    fn unstuck(&self, key: Option<&str>) -> rusqlite::Result<()> {
+    /// Nobody is asked any more: about a step, or about any. Gives whether somebody was.
+    fn unstuck(&self, key: Option<&str>) -> rusqlite::Result<bool> {
         let sql = "DELETE FROM flow_stuck WHERE instance = ?1 AND (?2 IS NULL OR key = ?2)";
-        self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), key])?;
-        Ok(())
+        Ok(self.transaction.prepare_cached(sql)?.execute(params![self.id.as_bytes(), key])? > 0)
     }
 
+    /// What the instance does now. Whatever its other branches do, it is stuck as long as a person is asked.
     fn status(&self, status: &str, wake: Option<i64>, fault: Option<String>) -> rusqlite::Result<()> {
         let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, updated = ?4, fault = coalesce(?5, fault) \
-                   WHERE id = ?1 AND ended IS NULL";
+                   WHERE id = ?1 AND ended IS NULL \
+                   AND NOT EXISTS (SELECT 1 FROM flow_stuck WHERE instance = ?1)";
         self.transaction.prepare_cached(sql)?.execute(params![
             self.id.as_bytes(),
             status,

@@ -81,6 +81,7 @@ pub(super) async fn call(
             workflow::Undo::Nothing | workflow::Undo::Safe(_) => step.needs_no_undo = true,
             workflow::Undo::Call(call) => {
                 let args = call.args.source().clone();
+                step.bound = scope.named_in(&args);
                 step.undo = Some(Undo { tool: call.tool.clone(), args, safe: call.safe });
             }
         }
@@ -111,6 +112,7 @@ fn step(at: &Place, target: Target, arguments: &Value, timeout: Option<Duration>
         arguments: Json::from_value(arguments),
         credentials: Value::Null,
         undo: None,
+        bound: None,
         needs_no_undo: false,
         pivot: false,
         undoes: None,

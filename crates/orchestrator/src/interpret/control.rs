@@ -130,7 +130,7 @@ pub(super) async fn attempt(
         };
         let error = fault.to_value();
         let caught = scope.with(&catch.as_, error.clone());
-        if run.cancel.is_cancelled() || !catches(run, catch, &caught, &error, &input)? {
+        if !catches(run, catch, &caught, &error, &input)? {
             return Err(fault);
         }
         failures = failures.saturating_add(1);
@@ -173,7 +173,11 @@ pub(super) async fn retried(
         };
         failures = failures.saturating_add(1);
         let scope = scope.with("error", fault.to_value());
-        let Some(policy) = policy.filter(|_| !run.cancel.is_cancelled()) else { return Err(fault) };
+        let Some(policy) = policy else { return Err(fault) };
+        // What may have happened is not done again where that would be once more.
+        if run.saga.is_unknown(&step.key) && !run.repeatable(step) {
+            return Err(fault);
+        }
         let Some(delay) = again(run, policy, failures, start, &scope, input, &at.key)? else {
             return Err(fault);
         };

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use trunkline_model::Json;
 
-use crate::expression::{Expression, ExpressionError};
+use crate::expression::{Expression, ExpressionError, Template};
 use crate::fault::Fault;
 use crate::run::Run;
 use crate::workflow::Transform;
@@ -59,6 +60,25 @@ impl Scope {
         found
     }
 
+    /// The variables that are named in the texts of a template, other than those that every task of a run has. Text that
+    /// only looks like it counts, too.
+    pub(super) fn named_in(&self, template: &Value) -> Option<Json> {
+        let text = template.to_string();
+        let mut found = Map::new();
+        let mut scope = self;
+        while let Some(bound) = &scope.0 {
+            let own = !matches!(
+                &*bound.name,
+                "runtime" | "workflow" | "secrets" | "authorization" | "output" | "task"
+            );
+            if own && text.contains(&format!("${}", bound.name)) && !found.contains_key(&*bound.name) {
+                found.insert(bound.name.to_string(), bound.value.clone());
+            }
+            scope = &bound.outer;
+        }
+        (!found.is_empty()).then(|| Json::from_value(&Value::Object(found)))
+    }
+
     /// The value of an expression or a template.
     pub(super) fn evaluate(&self, run: &Run, transform: &Transform, input: &Value) -> Result<Value, Fault> {
         let value = transform.evaluate(input, &self.variables(run), run.bounds.expression);
@@ -74,6 +94,22 @@ impl Scope {
         let value = value.map_err(|error| fault(condition.text(), &error))?;
         Ok(!matches!(value, Value::Null | Value::Bool(false)))
     }
+}
+
+/// The value of a template of a task whose branch has gone, from what was kept of its variables.
+pub(crate) fn again(
+    run: &Run,
+    template: &Value,
+    bound: Option<&Json>,
+    output: &Value,
+    dot: &Value,
+) -> Result<Value, Fault> {
+    let mut scope = Scope::root(run);
+    if let Some(Value::Object(bound)) = bound.map(Json::to_value) {
+        scope = bound.into_iter().fold(scope, |scope, (name, value)| scope.with(&name, value));
+    }
+    let template = Transform::Template(Template::new(template.clone()));
+    scope.with("output", output.clone()).evaluate(run, &template, dot)
 }
 
 fn fault(text: &str, error: &ExpressionError) -> Fault {

@@ -44,6 +44,8 @@ pub(crate) struct Step {
     /// What proves who asks. It goes into no journal.
     pub(crate) credentials: Value,
     pub(crate) undo: Option<Undo>,
+    /// The variables that its undo names.
+    pub(crate) bound: Option<Json>,
     /// Nothing has to be undone: its author says so.
     pub(crate) needs_no_undo: bool,
     pub(crate) pivot: bool,
@@ -58,21 +60,36 @@ pub(crate) struct Step {
     pub(crate) outside: Option<Arc<Outside>>,
 }
 
-/// How often each step was tried, and how often it was refused.
+/// How often each step was tried.
 #[derive(Default)]
-pub(crate) struct Attempts(Mutex<HashMap<Key, (u32, u32)>>);
+pub(crate) struct Attempts(Mutex<HashMap<Key, Tried>>);
+
+#[derive(Default)]
+struct Tried {
+    attempts: u32,
+    /// How often it was refused under a key of its own.
+    refusals: u32,
+    /// It may have been done under the present key: that one is kept.
+    unknown: bool,
+}
 
 impl Attempts {
     /// Counts another attempt. Gives its number and that of the refusals before.
     fn next(&self, key: &Key) -> (u32, u32) {
         let mut map = self.0.lock();
-        let (attempts, refusals) = map.entry(key.clone()).or_default();
-        *attempts += 1;
-        (*attempts, *refusals)
+        let tried = map.entry(key.clone()).or_default();
+        tried.attempts += 1;
+        (tried.attempts, tried.refusals)
     }
 
-    fn refused(&self, key: &Key) {
-        self.0.lock().entry(key.clone()).or_default().1 += 1;
+    fn ended(&self, key: &Key, outcome: &StepOutcome) {
+        let mut map = self.0.lock();
+        let tried = map.entry(key.clone()).or_default();
+        match outcome {
+            StepOutcome::Unknown(_) => tried.unknown = true,
+            StepOutcome::Refused(_) if !tried.unknown => tried.refusals += 1,
+            _ => {}
+        }
     }
 }
 
@@ -81,6 +98,7 @@ impl Run {
     ///
     /// After the pivot there is no way back: a step that fails is tried again until it succeeds, or a person is asked.
     pub(crate) async fn step(self: &Arc<Self>, step: &Step) -> Result<Value, Fault> {
+        let _pivot = step.pivot.then(|| self.saga.pivot());
         let mut failures = 0;
         loop {
             let fault = match self.attempt(step).await? {
@@ -92,28 +110,36 @@ impl Run {
                 }
             };
             failures += 1;
+            let unknown = self.saga.is_unknown(&step.key);
             let forward = self.saga.is_past_pivot() && step.undoes.is_none();
             let limit = if forward { self.bounds.attempts } else { self.bounds.retries + 1 };
-            let again =
-                forward || (step.undoes.is_none() && self.repeatable(step) && !self.cancel.is_cancelled());
-            if failures < limit && fault.transient && again {
+            let repeatable = self.repeatable(step);
+            let again = repeatable || (forward && !unknown);
+            if failures < limit && fault.transient && again && step.undoes.is_none() {
                 let key: Key = Arc::from(format!("{}~again", step.key));
                 self.pause(&key, self.backoff(failures), Some(fault)).await?;
                 continue;
             }
-            if !forward {
+            // Whether there is a way back depends on what became of a pivot.
+            if !(forward || step.pivot && unknown) {
                 return Err(fault);
             }
-            match self.intervene(&step.key, fault, false).await? {
+            match self.intervene(&step.key, fault.clone(), unknown).await? {
                 Resolution::Retry => failures = 0,
-                Resolution::Skip { .. } => return Ok(Value::Null),
-                Resolution::Resolve { result, .. } => return Ok(result),
+                Resolution::Resolve { done: true, result } => {
+                    self.saga.settle(&step.key, Some(Json::from_value(&result)));
+                    return Ok(result);
+                }
+                Resolution::Skip { .. } | Resolution::Resolve { .. } => {
+                    self.saga.settle(&step.key, None);
+                    return if forward { Ok(Value::Null) } else { Err(fault) };
+                }
             }
         }
     }
 
     /// Whether a step may be done again, as its journaled intent says: the same in every replay.
-    fn repeatable(&self, step: &Step) -> bool {
+    pub(crate) fn repeatable(&self, step: &Step) -> bool {
         self.journal.last_intent(&step.key).is_some_and(|(effects, keyed)| effects.repeatable() || keyed)
     }
 
@@ -129,18 +155,17 @@ impl Run {
         let outcome = match self.journal.ended(&step.key).await {
             Some(ended) => {
                 let intended = self.journal.known_intent(&step.key);
+                self.learn_orphans(false);
                 self.learn(step, intended.as_ref(), &ended.outcome);
-                self.learn_orphans();
                 ended.outcome
             }
             None => {
                 self.journal.live().await;
+                self.learn_orphans(true);
                 self.try_now(step, attempt, refusals).await?
             }
         };
-        if matches!(outcome, StepOutcome::Refused(_)) {
-            self.attempts.refused(&step.key);
-        }
+        self.attempts.ended(&step.key, &outcome);
         Ok(outcome)
     }
 
@@ -151,45 +176,46 @@ impl Run {
         attempt: u32,
         refusals: u32,
     ) -> Result<StepOutcome, Fault> {
-        let refused = |fault, intended: Option<&Intended>| {
-            self.write_end(step, attempt, intended, Instant::now(), StepOutcome::Refused(fault), false)
-        };
         let before = self.journal.take_intent(&step.key, attempt);
+        let begun = before.is_some();
+        let mut waiting = Waiting { run: self, step, attempt, intended: before, begun };
+        let end = |waiting: &mut Waiting<'_>, outcome| {
+            let before = waiting.intended.take();
+            Ok(self.write_end(step, attempt, before.as_ref(), Instant::now(), outcome, false))
+        };
         let contract = match self.contract(step).await {
             Ok(contract) => contract,
-            Err(fault) => return Ok(refused(fault, None)),
+            // What keeps this process from calling it does not say whether an earlier one has called it.
+            Err(fault) if begun => return end(&mut waiting, StepOutcome::Unknown(fault)),
+            Err(fault) => return end(&mut waiting, StepOutcome::Refused(fault)),
         };
-        if let Some(before) = &before
+        if let Some(before) = &waiting.intended
             && !(contract.repeatable() && before.contract == contract.hash)
         {
             let fault = Fault::timeout("the process ended while the call was under way");
-            let outcome = StepOutcome::Unknown(fault);
-            return Ok(self.write_end(step, attempt, Some(before), Instant::now(), outcome, false));
+            return end(&mut waiting, StepOutcome::Unknown(fault));
         }
         if let Some(expected) = &step.expect
             && *expected != contract.hash
         {
             let changed = Error::ContractChanged(step.target.name().to_string());
-            return Ok(refused(Fault::from(&changed.into()), None));
+            return end(&mut waiting, StepOutcome::Refused(Fault::from(&changed.into())));
         }
         let pass = self.admit(step).await?;
-        let intended = match before {
-            Some(before) => before,
-            None => {
-                let intended = self.intent(step, attempt, refusals, &contract);
-                self.journal.note(Entry::Intended(Box::new(intended.clone())));
-                intended
-            }
-        };
-        let permit = self.permits.acquire().await.map_err(|_| Fault::runtime("the engine ends"))?;
-        if self.cancel.is_cancelled() && step.undoes.is_none() {
-            let fault = Fault::cancelled("the run was cancelled before this step began");
-            return Ok(refused(fault, Some(&intended)));
+        if waiting.intended.is_none() {
+            let intended = self.intent(step, attempt, refusals, &contract);
+            self.journal.note(Entry::Intended(Box::new(intended.clone())));
+            waiting.intended = Some(intended);
         }
+        let permit = self.permits.acquire().await.map_err(|_| Fault::runtime("the engine ends"))?;
         // Nothing is done to the world before its intent is in the log.
         if !contract.effects.read_only {
             self.flush().await?;
         }
+        let Some(intended) = waiting.intended.take() else {
+            return Err(Fault::runtime("a step has no intent"));
+        };
+        drop(waiting);
         let call = self.call(step, intended.idempotency_key.clone());
         let (step, start) = (step.clone(), Instant::now());
         let work = InFlight {
@@ -229,6 +255,7 @@ impl Run {
                 contract.ok().map(|contract| contract.hash)
             }),
             undo,
+            bound: step.bound.clone(),
             needs_no_undo: step.needs_no_undo,
             pivot: step.pivot,
             undoes: step.undoes.clone(),
@@ -318,8 +345,8 @@ impl Run {
     }
 
     /// Tells the saga of the steps that an earlier process saw end when their branch had gone.
-    pub(crate) fn learn_orphans(&self) {
-        for (intended, outcome) in self.journal.take_orphans() {
+    pub(crate) fn learn_orphans(&self, upto_next: bool) {
+        for (intended, outcome) in self.journal.take_orphans(upto_next) {
             self.saga.learn(&intended, &outcome);
         }
     }
@@ -340,6 +367,32 @@ impl Target {
             Self::Tool(tool) => tool.clone(),
             Self::Endpoint(kind, _) => Arc::from(*kind),
         }
+    }
+}
+
+/// A step whose intent is known and whose call is not made yet.
+struct Waiting<'a> {
+    run: &'a Arc<Run>,
+    step: &'a Step,
+    attempt: u32,
+    /// `None` where it waits no more.
+    intended: Option<Intended>,
+    /// An earlier process may have made the call.
+    begun: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some(intended) = self.intended.take() else { return };
+        if self.run.is_left() {
+            return;
+        }
+        let outcome = if self.begun {
+            StepOutcome::Unknown(Fault::timeout("the process ended while the call was under way"))
+        } else {
+            StepOutcome::Refused(Fault::cancelled("its branch had gone before it began"))
+        };
+        self.run.write_end(self.step, self.attempt, Some(&intended), Instant::now(), outcome, true);
     }
 }
 
@@ -377,9 +430,11 @@ impl Drop for InFlight {
         }
         let (run, step, intended) = (self.run.clone(), self.step.clone(), self.intended.clone());
         let (attempt, start, pass) = (self.attempt, self.start, self.pass.take());
+        // Where the process ends, the branch has not gone: the next process comes to it, and to what its step came to.
+        let orphan = !self.run.is_left();
         self.run.orphans.spawn(async move {
             let outcome = call.await;
-            run.write_end(&step, attempt, Some(&intended), start, outcome, true);
+            run.write_end(&step, attempt, Some(&intended), start, outcome, orphan);
             drop(pass);
             // The run may wait for something else for a long time.
             if let Err(fault) = run.flush().await {
