@@ -6,6 +6,7 @@
 
 mod books;
 mod http;
+mod sync;
 
 use std::fs;
 use std::process::Command;
@@ -43,12 +44,22 @@ pub(crate) struct Config {
 /// A short run, as a part of all tests.
 pub(crate) fn leg() -> anyhow::Result<Outcome> {
     let (note, held) = crash(&Config { rounds: 8, sagas: 200, failures: 20 })?;
-    Ok(Outcome { passed: usize::from(held), failed: usize::from(!held), note })
+    let (sync_note, sync_held) = sync::kill_at_every_sync(&folder(), &["lost"], 3)?;
+    let passed = usize::from(held) + usize::from(sync_held);
+    Ok(Outcome { passed, failed: 2 - passed, note: format!("{note}; {sync_note}") })
 }
 
 /// Runs the test and prints its figures last.
 pub(crate) fn run(config: &Config) -> anyhow::Result<bool> {
-    Ok(crash(config)?.1)
+    let (figures, held) = crash(config)?;
+    let (sync_figures, sync_held) = sync::kill_at_every_sync(&folder(), &["before", "after", "lost"], 1)?;
+    println!("{figures}\n{sync_figures}");
+    Ok(held && sync_held)
+}
+
+/// Where the test keeps its files.
+fn folder() -> std::path::PathBuf {
+    workspace::scratch("run").join("crash")
 }
 
 /// Runs the test. Gives its figures, and whether all that has to hold does.
@@ -56,7 +67,7 @@ fn crash(config: &Config) -> anyhow::Result<(String, bool)> {
     command::run(
         Command::new("cargo").args(["build", "--quiet", "--package", "trunkline"]).current_dir(root()),
     )?;
-    let folder = workspace::scratch("run").join("crash");
+    let folder = folder();
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
@@ -83,7 +94,7 @@ fn crash(config: &Config) -> anyhow::Result<(String, bool)> {
         while started < upto {
             // The answer may be lost with the gateway: the saga is in the log or it never was.
             tried += 1;
-            if send(port, tried - 1).is_ok() {
+            if send(port, tried - 1, false).is_ok() {
                 started += 1;
             }
         }
@@ -153,15 +164,16 @@ impl Drop for Killed {
 }
 
 fn start(folder: &std::path::Path, port: u16) -> anyhow::Result<Killed> {
-    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("trunkline.log"))?;
-    let gateway = Command::new(workspace::binary("debug", "trunkline"))
-        .arg("up")
-        .arg(folder.join("trunkline.yaml"))
-        .stdout(std::process::Stdio::null())
-        .stderr(log)
-        .spawn()?;
-    let gateway = Killed(gateway);
+    let gateway = Killed(gateway(folder)?.spawn()?);
     wait_for(port)?;
+    Ok(gateway)
+}
+
+/// The gateway, to be started.
+fn gateway(folder: &std::path::Path) -> anyhow::Result<Command> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("trunkline.log"))?;
+    let mut gateway = Command::new(workspace::binary("debug", "trunkline"));
+    gateway.arg("up").arg(folder.join("trunkline.yaml")).stdout(std::process::Stdio::null()).stderr(log);
     Ok(gateway)
 }
 
@@ -204,14 +216,14 @@ fn write_config(folder: &std::path::Path, base: u16, port: u16) -> anyhow::Resul
     Ok(())
 }
 
-/// Starts a saga and does not wait for its end.
-fn send(port: u16, number: u32) -> anyhow::Result<()> {
+/// Starts a saga and does not wait for its end. Where it is to be `refused`, the last step is a card that is declined.
+fn send(port: u16, number: u32, refused: bool) -> anyhow::Result<()> {
     let address = json!({"name": "Ada", "street": "1", "city": "b", "postal_code": "1", "country": "DE"});
     let line = json!([{"sku": books::SKU, "quantity": 1}]);
     let item = json!([{"sku": books::SKU, "quantity": 1, "unit_price_cents": books::PRICE}]);
     let order = "${ .steps.order.id }";
     let result = "${ .result.id }";
-    let plan = json!({
+    let mut plan = json!({
         "name": "buy",
         "steps": [
             {"id": "order", "tool": "orders__createOrder",
@@ -227,6 +239,12 @@ fn send(port: u16, number: u32) -> anyhow::Result<()> {
              "undo": {"tool": "shipping__cancelShipment", "args": {"shipment_id": result}}},
         ],
     });
+    if refused {
+        plan["steps"][3] = json!({
+            "id": "tip", "tool": "payments__chargePayment", "after": ["reserve", "pay"],
+            "args": {"body": {"order_id": order, "amount_cents": 1, "card": "card-declined"}},
+        });
+    }
     let answer = http::post(port, "/v1/tools/run_plan:call", &json!({"plan": plan, "wait_ms": 0}))?;
     if answer["is_error"] == true {
         bail!("the plan is refused: {answer}");
@@ -240,9 +258,7 @@ fn settle(port: u16) -> anyhow::Result<Vec<Value>> {
     loop {
         let answer = http::get(port, "/v1/instances?limit=1000")?;
         let all = answer["instances"].as_array().cloned().unwrap_or_default();
-        let open =
-            |row: &&Value| matches!(row["status"].as_str(), Some("running" | "waiting" | "compensating"));
-        if all.iter().find(open).is_none() || Instant::now() > end {
+        if !all.iter().any(sync::is_open) || Instant::now() > end {
             return Ok(all);
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -243,8 +243,8 @@ impl Run {
             return Err(Fault::runtime("nobody can answer any more: the engine ends"));
         };
         asking.answered = true;
-        self.journal.note(Entry::Resolved { key: key.clone(), resolution: resolution.clone(), by });
-        self.flush().await?;
+        // Without a wait: what follows from an answer that is in the journal must have followed.
+        self.journal.note_soon(Entry::Resolved { key: key.clone(), resolution: resolution.clone(), by });
         Ok(resolution)
     }
 
