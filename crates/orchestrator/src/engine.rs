@@ -421,15 +421,19 @@ async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>)
     let mut work = std::pin::pin!(work);
     let mut writing: Option<BoxFuture<'_, Result<(), Fault>>> = None;
     std::future::poll_fn(|context| {
-        let taken = run.journal.taken();
-        match work.as_mut().poll(context) {
-            Poll::Pending if !run.journal.is_live() && run.journal.taken() == taken => {
-                return Poll::Ready(Err(Fault::runtime(
-                    "the journal can't be followed: it is that of another run",
-                )));
+        loop {
+            let taken = run.journal.taken();
+            match work.as_mut().poll(context) {
+                Poll::Pending if run.journal.is_live() => break,
+                // Whoever waits for the next turn is polled again.
+                Poll::Pending if run.journal.taken() > taken => {}
+                Poll::Pending => {
+                    return Poll::Ready(Err(Fault::runtime(
+                        "the journal can't be followed: it is that of another run",
+                    )));
+                }
+                ready => return ready,
             }
-            Poll::Pending => {}
-            ready => return ready,
         }
         loop {
             if writing.is_none() && run.journal.is_urgent() {

@@ -101,6 +101,8 @@ struct Replay {
     stuck: HashSet<Key>,
     /// Steps that ended when their branch had gone, as far as the turns before them were taken.
     orphans: Vec<Ended>,
+    /// The same steps: the branch of one may have gone with its process only.
+    late: HashMap<Key, (u32, StepOutcome)>,
     wakers: Vec<Waker>,
     /// Counts the turns that were taken.
     taken: u64,
@@ -187,6 +189,10 @@ impl Journal {
                 }
                 Entry::Ended(ended) => {
                     state.replay.unfinished.remove(&ended.key);
+                    if ended.orphan {
+                        let late = (ended.attempt, ended.outcome.clone());
+                        state.replay.late.insert(ended.key.clone(), late);
+                    }
                     state.replay.order.push_back(Turn::Ended(ended, time));
                 }
                 Entry::Decided { key, value } => {
@@ -436,6 +442,13 @@ impl Journal {
         }
         state.replay.unfinished.remove(key);
         state.replay.intended.remove(key)
+    }
+
+    /// What an attempt came to when its branch had gone.
+    pub(crate) fn late_end(&self, key: &str, attempt: u32) -> Option<StepOutcome> {
+        let mut state = self.state.lock();
+        let known = state.replay.late.get(key).is_some_and(|(of, _)| *of == attempt);
+        state.replay.late.remove(key).filter(|_| known).map(|(_, outcome)| outcome)
     }
 
     /// The steps that an earlier process had begun and no branch of this run has come to again: theirs had gone before

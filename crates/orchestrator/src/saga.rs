@@ -43,10 +43,9 @@ impl Saga {
         // What is repeated under its key, or changes nothing more, is one and the same.
         let same = |step: &Done| {
             let repeated = intended.keyed || intended.effects.repeatable();
-            let key = step.intended.idempotency_key == intended.idempotency_key;
-            step.result.is_none()
-                && step.intended.key == intended.key
-                && (repeated && key || step.intended.attempt == intended.attempt)
+            let by_key = repeated && step.intended.idempotency_key == intended.idempotency_key;
+            step.intended.key == intended.key
+                && (step.intended.attempt == intended.attempt || step.result.is_none() && by_key)
         };
         match outcome {
             StepOutcome::Refused(_) => {}

@@ -183,6 +183,10 @@ impl Run {
             let before = waiting.intended.take();
             Ok(self.write_end(step, attempt, before.as_ref(), Instant::now(), outcome, false))
         };
+        // The process had ended meanwhile, and not the branch.
+        if let Some(outcome) = self.journal.late_end(&step.key, attempt) {
+            return end(&mut waiting, outcome);
+        }
         let contract = match self.contract(step).await {
             Ok(contract) => contract,
             // What keeps this process from calling it does not say whether an earlier one has called it.
@@ -430,11 +434,9 @@ impl Drop for InFlight {
         }
         let (run, step, intended) = (self.run.clone(), self.step.clone(), self.intended.clone());
         let (attempt, start, pass) = (self.attempt, self.start, self.pass.take());
-        // Where the process ends, the branch has not gone: the next process comes to it, and to what its step came to.
-        let orphan = !self.run.is_left();
         self.run.orphans.spawn(async move {
             let outcome = call.await;
-            run.write_end(&step, attempt, Some(&intended), start, outcome, orphan);
+            run.write_end(&step, attempt, Some(&intended), start, outcome, true);
             drop(pass);
             // The run may wait for something else for a long time.
             if let Err(fault) = run.flush().await {

@@ -34,7 +34,8 @@ pub(crate) fn journal(entries: &[Entry]) -> Result<(), String> {
                     }
                     succeeded.insert(end.key.clone());
                 }
-                if !ended.insert(attempt.clone()) {
+                // One whose branch had gone with its process ends for its branch, too.
+                if !end.orphan && !ended.insert(attempt.clone()) {
                     return Err(format!("{attempt:?} ended twice"));
                 }
             }
