@@ -4,7 +4,9 @@
 //! over, which branch won) is taken from the journal, in the order in which it was written, so that the run takes the
 //! same turns. Only when all of that has been taken may it do anything new.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+mod replay;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -20,6 +22,7 @@ use uuid::Uuid;
 use crate::choreography::Cause;
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
 use crate::fault::Fault;
+use replay::{Kind, Replay, Turn};
 
 /// The most bytes of arguments and results that are put into one append, where there is more than one entry. The log
 /// takes 16 MiB.
@@ -77,72 +80,6 @@ pub(crate) struct UndoOrder {
     pub(crate) fault: Fault,
     /// Steps that belong to another instance.
     pub(crate) except: Vec<Key>,
-}
-
-/// What an earlier process has written and this one has not taken yet.
-#[derive(Default)]
-struct Replay {
-    /// The decisions in their order.
-    order: VecDeque<Turn>,
-    /// The last intent of every step.
-    intended: HashMap<Key, Intended>,
-    /// Until when something waits.
-    waiting: HashMap<Key, Timestamp>,
-    compensating: bool,
-    /// Since when something waits for its turn.
-    queued: HashMap<Key, Timestamp>,
-    /// It had done more than to wait for its own turn.
-    begun: bool,
-    /// The steps whose last attempt was not seen to end.
-    unfinished: BTreeSet<Key>,
-    /// The tasks that were passed.
-    passed: HashMap<Key, Timestamp>,
-    /// The steps about which a person was asked who has not answered.
-    stuck: HashSet<Key>,
-    /// Steps that ended when their branch had gone, as far as the turns before them were taken.
-    orphans: Vec<Ended>,
-    /// The same steps: the branch of one may have gone with its process only.
-    late: HashMap<Key, (u32, StepOutcome)>,
-    wakers: Vec<Waker>,
-    /// Counts the turns that were taken.
-    taken: u64,
-}
-
-/// A decision that the run takes again.
-#[derive(Clone, Debug)]
-enum Turn {
-    Ended(Ended, Timestamp),
-    Decided(Key, Value, Timestamp),
-    Resolved(Key, Resolution, Timestamp),
-}
-
-impl Turn {
-    fn is_of(&self, kind: Kind, key: &str) -> bool {
-        match self {
-            Self::Ended(ended, _) => kind == Kind::Step && !ended.orphan && *ended.key == *key,
-            Self::Decided(of, ..) => kind == Kind::Decision && **of == *key,
-            Self::Resolved(of, ..) => kind == Kind::Resolution && **of == *key,
-        }
-    }
-}
-
-impl Replay {
-    /// Takes the turns that no branch waits for any more.
-    fn pass_orphans(&mut self) {
-        while let Some(Turn::Ended(ended, _)) = self.order.front()
-            && ended.orphan
-            && let Some(Turn::Ended(ended, _)) = self.order.pop_front()
-        {
-            self.orphans.push(ended);
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Step,
-    Decision,
-    Resolution,
 }
 
 impl Journal {

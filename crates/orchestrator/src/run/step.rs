@@ -229,6 +229,7 @@ impl Run {
             intended,
             start,
             call: Some(call),
+            begun,
             pass: Some(pass),
         };
         let outcome = work.await;
@@ -408,6 +409,8 @@ struct InFlight {
     intended: Intended,
     start: Instant,
     call: Option<BoxFuture<'static, StepOutcome>>,
+    /// An earlier process may have made the call, too.
+    begun: bool,
     /// It counts towards its limits until its outcome is known.
     pass: Option<Pass>,
 }
@@ -420,6 +423,7 @@ impl Future for InFlight {
         let Some(call) = &mut this.call else { return Poll::Pending };
         let Poll::Ready(outcome) = call.as_mut().poll(context) else { return Poll::Pending };
         this.call = None;
+        let outcome = after_crash(this.begun, &this.intended, outcome);
         this.pass = None;
         let intended = Some(&this.intended);
         Poll::Ready(this.run.write_end(&this.step, this.attempt, intended, this.start, outcome, false))
@@ -433,9 +437,9 @@ impl Drop for InFlight {
             return;
         }
         let (run, step, intended) = (self.run.clone(), self.step.clone(), self.intended.clone());
-        let (attempt, start, pass) = (self.attempt, self.start, self.pass.take());
+        let (attempt, start, begun, pass) = (self.attempt, self.start, self.begun, self.pass.take());
         self.run.orphans.spawn(async move {
-            let outcome = call.await;
+            let outcome = after_crash(begun, &intended, call.await);
             run.write_end(&step, attempt, Some(&intended), start, outcome, true);
             drop(pass);
             // The run may wait for something else for a long time.
@@ -443,6 +447,17 @@ impl Drop for InFlight {
                 tracing::error!(instance = %run.journal.instance, %fault, "the end of a step is not in the log");
             }
         });
+    }
+}
+
+/// What is known of an attempt: where an earlier process may have made its call, too, a refusal of this one says nothing
+/// of that, unless it comes of a tool that would have recognised it.
+fn after_crash(begun: bool, intended: &Intended, outcome: StepOutcome) -> StepOutcome {
+    match outcome {
+        StepOutcome::Refused(fault) if begun && !(intended.keyed && fault.is_an_answer()) => {
+            StepOutcome::Unknown(fault)
+        }
+        outcome => outcome,
     }
 }
 
