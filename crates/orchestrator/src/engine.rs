@@ -319,6 +319,9 @@ impl Engine {
     /// Where it does not run.
     pub async fn cancel(&self, id: InstanceId, by: &str, reason: Option<&str>) -> Result<(), Error> {
         let run = self.run(id)?;
+        if run.journal.is_over() {
+            return Err(Error::UnknownInstance(id));
+        }
         let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
         run.journal.note(Entry::CancelRequested { by, reason });
         run.journal.flush().await?;

@@ -67,6 +67,8 @@ struct State {
     /// It had ended, and is to be undone: nothing new may happen before it has come to its end again.
     undo: Option<UndoOrder>,
     held: bool,
+    /// Its end is noted: nobody can ask for another.
+    over: bool,
     /// The time of the last entry that the run has seen: the only clock that expressions may see.
     time: Option<Timestamp>,
     /// The event that the instance is a delivery of.
@@ -193,6 +195,11 @@ impl Journal {
     /// process wrote is not written again.
     pub(crate) fn note(&self, entry: Entry) {
         let mut state = self.state.lock();
+        match &entry {
+            Entry::Finished(_) => state.over = true,
+            Entry::CancelRequested { .. } if state.over => return,
+            _ => {}
+        }
         if let Entry::Intended(intended) = &entry {
             state.repeatable.insert(intended.key.clone(), (intended.effects, intended.keyed));
         }
@@ -222,6 +229,11 @@ impl Journal {
     pub(crate) fn note_soon(&self, entry: Entry) {
         self.note(entry);
         self.state.lock().urgent = true;
+    }
+
+    /// Whether its end is noted.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().over
     }
 
     /// Whether something waits that is to become durable soon.
