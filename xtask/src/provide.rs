@@ -70,8 +70,13 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
 
 /// The npm packages of `xtask/npm`.
 pub(crate) fn npm() -> anyhow::Result<Npm> {
-    let source = root().join("xtask/npm");
-    let npm = Npm { folder: scratch("npm") };
+    npm_of("npm")
+}
+
+/// The npm packages of a folder of `xtask`.
+pub(crate) fn npm_of(name: &str) -> anyhow::Result<Npm> {
+    let source = root().join("xtask").join(name);
+    let npm = Npm { folder: scratch(name) };
     let manifest = fs::read_to_string(source.join("package.json"))?;
     let lock = fs::read_to_string(source.join("package-lock.json"))?;
     once(&npm.folder, &format!("{manifest}{lock}"), || {

@@ -75,8 +75,17 @@ impl Server {
         self.child.id()
     }
 
+    /// Kills it.
+    pub(crate) fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Asks it to end, and makes it end.
     fn stop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // The shell has `kill` built in; not every machine has it as a program.
         let _ = output(Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]));
         let end = Instant::now() + STOP;

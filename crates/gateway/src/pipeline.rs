@@ -163,10 +163,10 @@ impl Gateway {
             target: target.label.clone(),
             door: request.door,
             read_only: target.read_only,
-            journaled: request.journaled,
+            journaled: request.journaled || target.tool.as_ref().is_some_and(|tool| tool.journals()),
             keep: rules.config.record,
         };
-        if !subject.read_only && !subject.journaled {
+        if !subject.read_only && !request.journaled {
             self.recorder.started(&call, &context, &subject).await?;
         }
         let read_only = subject.read_only;

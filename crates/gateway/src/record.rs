@@ -31,7 +31,7 @@ pub(crate) struct Subject {
     pub(crate) door: &'static str,
     /// It changes nothing.
     pub(crate) read_only: bool,
-    /// Its caller keeps a journal of its own.
+    /// Its caller or its tool keeps a journal of its own.
     pub(crate) journaled: bool,
     /// What the record keeps.
     pub(crate) keep: crate::Record,

@@ -56,6 +56,12 @@ pub trait Tool: Send + Sync {
         self.spec().input.validate(parameters)
     }
 
+    /// The tool keeps a journal of its own in the event log, which is on the disk before it answers: the record of its
+    /// call need not be waited for.
+    fn journals(&self) -> bool {
+        false
+    }
+
     /// Calls the tool. Dropping the future cancels the call.
     ///
     /// # Errors

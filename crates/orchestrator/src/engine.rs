@@ -1,36 +1,40 @@
 //! The engine: starts instances, brings them back after a crash, and passes on what people say to them.
 
+mod aside;
 mod delivery;
+mod drive;
+mod roster;
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_event_log::EventLog;
-use trunkline_model::{BoxFuture, Json, Principal};
+use trunkline_model::{Json, Principal};
 
-use crate::entry::{Ending, Entry, Finished, InstanceId, Key, Resolution, Started};
-use crate::fault::Fault;
+use crate::Error;
+use crate::entry::{Entry, Finished, InstanceId, Key, Resolution, Started};
 use crate::journal::{Journal, Sources};
-use crate::limits::{Entered, Limit, Limits, Queue};
+use crate::limits::{Limit, Limits, Queue};
 use crate::outside::{Endpoints, Tools};
-use crate::run::{Attempts, Base, Bounds, Definitions, Run};
+use crate::run::{Attempts, Base, Bounds, Definitions, Held, Quiet, Run};
 use crate::saga::Saga;
-use crate::transaction::{self, ByConversation, Transaction};
+use crate::transaction::{ByConversation, Transaction};
 use crate::workflow::Workflow;
-use crate::{Error, interpret, views};
-
-/// What is stuck where a run fails past its pivot: nothing is undone, and not all is done.
-const PAST_PIVOT: &str = "~pivot";
+use drive::{End, drive};
+use roster::Roster;
+pub use roster::Standing;
+pub(crate) use roster::Told;
 
 /// How many events are read of a stream at once.
 const PAGE: usize = 1000;
+
+/// How long an instance that was brought back may take to ask a person again.
+const ASKED_AGAIN: Duration = Duration::from_secs(2);
 
 /// What an engine is built from.
 pub struct Parts {
@@ -60,19 +64,16 @@ pub struct Engine(Arc<Shared>);
 
 struct Shared {
     parts: Parts,
-    running: Mutex<HashMap<InstanceId, Running>>,
+    roster: Roster,
+    shelf: aside::Shelf,
+    /// What is put aside is looked after.
+    keeping: AtomicBool,
     conversations: ByConversation,
     limits: Limits,
     /// Held while it is decided what becomes of an instance that has ended.
     deciding: tokio::sync::Mutex<()>,
     /// Told when an instance ends.
     left: tokio::sync::Notify,
-}
-
-/// An instance that runs in this process.
-struct Running {
-    run: Arc<Run>,
-    finished: watch::Receiver<Option<Finished>>,
 }
 
 /// What to start.
@@ -89,8 +90,10 @@ pub struct Start {
 pub struct Instance {
     /// Its identity.
     pub id: InstanceId,
-    run: Arc<Run>,
-    finished: watch::Receiver<Option<Finished>>,
+    told: Arc<Told>,
+    /// It goes when the instance has ended or is put aside.
+    run: Weak<Run>,
+    closing: CancellationToken,
 }
 
 impl Instance {
@@ -99,27 +102,35 @@ impl Instance {
     /// # Errors
     /// Where the event log takes nothing.
     pub async fn durable(&self) -> Result<(), Error> {
-        self.run.journal.flush().await.map_err(Error::Log)
+        match self.run.upgrade() {
+            Some(run) => run.journal.flush().await.map_err(Error::Log),
+            None => Ok(()),
+        }
     }
 
     /// Waits until a step waits for a person. Gives the keys of all that do.
     pub async fn stuck(&self) -> Vec<Key> {
         loop {
-            let told = self.run.stuck.notified();
-            let mut told = std::pin::pin!(told);
+            let mut stuck = std::pin::pin!(self.told.stuck.notified());
             // Before the look, so that nothing is missed between the two.
-            told.as_mut().enable();
-            let keys: Vec<Key> = self.run.interventions.lock().keys().cloned().collect();
+            stuck.as_mut().enable();
+            let keys: Vec<Key> = self.told.interventions.lock().keys().cloned().collect();
             if !keys.is_empty() {
+                // The views are to know it, too. What can't be written ends the run.
+                let _ = self.durable().await;
                 return keys;
             }
-            told.await;
+            stuck.await;
         }
     }
 
     /// Waits for the end; `None` where the process ends first, and another one will go on.
     pub async fn finished(&self) -> Option<Finished> {
-        self.finished.clone().wait_for(Option::is_some).await.ok().and_then(|finished| finished.clone())
+        tokio::select! {
+            biased;
+            finished = self.told.finished() => finished,
+            () = self.closing.cancelled() => None,
+        }
     }
 }
 
@@ -129,7 +140,9 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(Shared {
             parts,
-            running: Mutex::default(),
+            roster: Roster::default(),
+            shelf: aside::Shelf::default(),
+            keeping: AtomicBool::new(false),
             conversations: ByConversation::default(),
             limits: Limits::default(),
             deciding: tokio::sync::Mutex::default(),
@@ -143,6 +156,7 @@ impl Engine {
     /// [`Error::TooMany`].
     pub fn start(&self, start: Start) -> Result<Instance, Error> {
         let Start { workflow, input, principal } = start;
+        let workflow = self.0.shelf.share(workflow);
         self.launch(Started::of(&workflow, input), workflow, principal)
     }
 
@@ -153,7 +167,7 @@ impl Engine {
         workflow: Arc<Workflow>,
         principal: Arc<Principal>,
     ) -> Result<Instance, Error> {
-        let running = self.0.running.lock().len();
+        let running = self.0.roster.len();
         if running >= self.0.parts.bounds.instances {
             return Err(Error::TooMany(running));
         }
@@ -161,7 +175,7 @@ impl Engine {
         if let Some(terms) = &started.transaction {
             self.0.conversations.insert(id, &principal, terms)?;
         }
-        let run = self.prepare(id, workflow, &started, principal);
+        let run = self.prepare(id, workflow, &started, principal, Arc::default());
         run.journal.note(Entry::Started(Box::new(started)));
         Ok(self.go(run, false))
     }
@@ -172,6 +186,7 @@ impl Engine {
         workflow: Arc<Workflow>,
         started: &Started,
         principal: Arc<Principal>,
+        told: Arc<Told>,
     ) -> Arc<Run> {
         let parts = &self.0.parts;
         let (log, sources) = (parts.log.clone(), parts.sources.clone());
@@ -188,8 +203,8 @@ impl Engine {
             attempts: Attempts::default(),
             permits: Semaphore::new(workflow.concurrency().min(parts.bounds.concurrency)),
             limits: self.0.limits.clone(),
-            interventions: Mutex::default(),
-            stuck: tokio::sync::Notify::new(),
+            told,
+            quiet: Quiet::default(),
             passed: AtomicU64::new(0),
             transaction: started.transaction.clone().map(|terms| Arc::new(Transaction::new(terms))),
         };
@@ -200,55 +215,39 @@ impl Engine {
     fn go(&self, run: Arc<Run>, begun: bool) -> Instance {
         // Here, so that those who come back after a crash stand in the queue before anyone is let in.
         let entered = run.enter(begun);
-        let (sender, finished) = watch::channel(None);
-        let id = run.journal.instance;
-        let running = Running { run: run.clone(), finished: finished.clone() };
-        self.0.running.lock().insert(id, running);
-        let (engine, closing, work) = (self.clone(), self.0.parts.closing.clone(), run.clone());
+        let instance = self.instance(run.journal.instance, run.told.clone(), Arc::downgrade(&run));
+        self.0.roster.enter(run.clone());
+        let (engine, closing) = (self.clone(), self.0.parts.closing.clone());
         let driven = async move {
-            let mut driven = Box::pin(drive(work.clone(), entered));
-            let ended = tokio::select! {
+            let mut driven = Box::pin(drive(run.clone(), entered));
+            let end = tokio::select! {
                 biased;
                 () = closing.cancelled() => None,
-                ended = &mut driven => ended,
+                end = &mut driven => Some(end),
             };
-            work.leaving.store(ended.is_none(), Ordering::Relaxed);
+            run.leaving.store(end.is_none(), Ordering::Relaxed);
             drop(driven);
-            engine.0.running.lock().remove(&id);
-            engine.0.conversations.remove(id);
-            engine.0.left.notify_waiters();
-            if ended.is_some() {
-                let _ = sender.send(ended);
+            if let Some(End::Aside(wake)) = end {
+                engine.put_aside(&run, wake);
+                return;
             }
+            engine.0.roster.remove(run.journal.instance);
+            engine.0.conversations.remove(run.journal.instance);
+            engine.0.left.notify_waiters();
+            run.told.end(match end {
+                Some(End::Over(finished)) => Some(finished),
+                _ => None,
+            });
         };
         match tokio::runtime::Handle::try_current() {
             Ok(here) => self.0.parts.tasks.spawn_on(driven, &here),
             Err(_) => self.0.parts.tasks.spawn_on(driven, &self.0.parts.runtime),
         };
-        Instance { id, run, finished }
+        instance
     }
 
-    /// Brings back every instance that an earlier process left. Gives how many.
-    ///
-    /// # Errors
-    /// Where the log can't be read.
-    pub async fn resume_all(&self) -> Result<usize, Error> {
-        let head = self.0.parts.log.head();
-        self.0.parts.log.projected(views::NAME, head).await?;
-        let unfinished = views::unfinished(&self.0.parts.log).await?;
-        let mut resumed = 0;
-        self.0.limits.close();
-        for id in unfinished {
-            if self.0.running.lock().contains_key(&id) {
-                continue;
-            }
-            match self.resume(id).await {
-                Ok(_) => resumed += 1,
-                Err(error) => tracing::error!(instance = %id, %error, "an instance can't be brought back"),
-            }
-        }
-        self.0.limits.open();
-        Ok(resumed)
+    fn instance(&self, id: InstanceId, told: Arc<Told>, run: Weak<Run>) -> Instance {
+        Instance { id, told, run, closing: self.0.parts.closing.clone() }
     }
 
     /// Puts other limits in force.
@@ -269,6 +268,11 @@ impl Engine {
 
     /// Brings back one instance, or begins one whose journal is written already.
     pub(crate) async fn bring(&self, id: InstanceId, new: bool) -> Result<Instance, Error> {
+        let run = self.replay(id, new, Arc::default()).await?;
+        Ok(self.instance(id, run.told.clone(), Arc::downgrade(&run)))
+    }
+
+    async fn replay(&self, id: InstanceId, new: bool, told: Arc<Told>) -> Result<Held, Error> {
         let entries = self.journal_of(id).await?;
         let Some((started, principal)) = entries.iter().find_map(|(entry, _, principal)| match entry {
             Entry::Started(started) => Some((started.clone(), principal.clone())),
@@ -276,19 +280,22 @@ impl Engine {
         }) else {
             return Err(Error::UnknownInstance(id));
         };
-        let workflow = Workflow::from_source(Arc::new(started.definition.to_value()))?;
+        let workflow = self.0.shelf.read(&started.hash, &started.definition)?;
         let over = entries.iter().any(|(entry, ..)| matches!(entry, Entry::Finished(_)));
         if let Some(terms) = started.transaction.as_ref().filter(|_| !over) {
             self.0.conversations.insert(id, &principal, terms)?;
         }
-        let run = self.prepare(id, Arc::new(workflow), &started, principal);
+        let run = self.prepare(id, workflow, &started, principal, told);
         let cancelled = entries.iter().any(|(entry, ..)| matches!(entry, Entry::CancelRequested { .. }));
         if cancelled {
             run.cancel.cancel();
         }
         run.journal.load(entries.into_iter().map(|(entry, time, _)| (entry, time)));
         let begun = !new && run.journal.was_begun();
-        Ok(self.go(run, begun))
+        // Before it runs: else it might be put aside again before anyone has looked at it.
+        let held = Held::new(run.clone());
+        self.go(run, begun);
+        Ok(held)
     }
 
     /// The journal of an instance, as far as it is durable.
@@ -318,7 +325,7 @@ impl Engine {
     /// # Errors
     /// Where it does not run.
     pub async fn cancel(&self, id: InstanceId, by: &str, reason: Option<&str>) -> Result<(), Error> {
-        let run = self.run(id)?;
+        let run = self.load(id).await?;
         if run.journal.is_over() {
             return Err(Error::UnknownInstance(id));
         }
@@ -326,6 +333,11 @@ impl Engine {
         run.journal.note(Entry::CancelRequested { by, reason });
         run.journal.flush().await?;
         run.cancel.cancel();
+        // It may have been put aside meanwhile, and come back without having seen the request.
+        match self.load(id).await {
+            Ok(now) if !Arc::ptr_eq(&now.0, &run.0) => now.cancel.cancel(),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -333,27 +345,55 @@ impl Engine {
     ///
     /// # Errors
     /// Where the instance does not run or no such step is stuck.
-    pub fn resolve(&self, id: InstanceId, key: &str, resolution: Resolution, by: &str) -> Result<(), Error> {
-        let waiting = self.run(id)?.interventions.lock().remove(key);
+    pub async fn resolve(
+        &self,
+        id: InstanceId,
+        key: &str,
+        resolution: Resolution,
+        by: &str,
+    ) -> Result<(), Error> {
+        let brought_back = self.run(id).is_err();
+        let run = self.load(id).await?;
+        let told = &run.told;
+        if brought_back {
+            // The run has to come to the step again before it asks.
+            let asked = async {
+                loop {
+                    let mut stuck = std::pin::pin!(told.stuck.notified());
+                    stuck.as_mut().enable();
+                    if told.interventions.lock().contains_key(key) {
+                        return;
+                    }
+                    stuck.await;
+                }
+            };
+            let _ = tokio::time::timeout(ASKED_AGAIN, asked).await;
+        }
+        let waiting = told.interventions.lock().remove(key);
         let sender = waiting.ok_or_else(|| Error::NotStuck { instance: id, key: key.to_owned() })?;
         sender
             .send((resolution, by.to_owned()))
             .map_err(|_| Error::NotStuck { instance: id, key: key.to_owned() })
     }
 
-    /// Waits for the end of an instance that runs here.
+    /// How many instances have not ended, and how many of them are in memory.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.0.roster.standing()
+    }
+
+    /// An instance that has not ended, to wait for.
     #[must_use]
     pub fn attach(&self, id: InstanceId) -> Option<Instance> {
-        let running = self.0.running.lock();
-        let Running { run, finished } = running.get(&id)?;
-        Some(Instance { id, run: run.clone(), finished: finished.clone() })
+        let (told, run) = self.0.roster.told(id)?;
+        Some(self.instance(id, told, run))
     }
 
     /// The steps of an instance that wait for a person now.
     #[must_use]
     pub fn stuck(&self, id: InstanceId) -> Vec<Key> {
         let run = self.run(id);
-        run.map(|run| run.interventions.lock().keys().cloned().collect()).unwrap_or_default()
+        run.map(|run| run.told.interventions.lock().keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Whether an instance has been asked to end, and has not ended yet.
@@ -393,107 +433,8 @@ impl Engine {
         self.0.deciding.lock().await
     }
 
+    /// An instance that is in memory.
     pub(crate) fn run(&self, id: InstanceId) -> Result<Arc<Run>, Error> {
-        self.0.running.lock().get(&id).map(|running| running.run.clone()).ok_or(Error::UnknownInstance(id))
+        self.0.roster.running(id).ok_or(Error::UnknownInstance(id))
     }
-}
-
-/// Runs an instance to its end; `None` where the log takes nothing any more.
-async fn drive(run: Arc<Run>, entered: Entered) -> Option<Finished> {
-    let finished = watched(&run, to_end(run.clone(), entered)).await;
-    let finished = match finished {
-        Ok(finished) => finished,
-        Err(fault) => {
-            tracing::error!(instance = %run.journal.instance, %fault, "an instance stops where it is");
-            return None;
-        }
-    };
-    run.journal.note(Entry::Finished(finished.clone()));
-    match run.journal.flush().await {
-        Ok(()) => Some(finished),
-        Err(error) => {
-            tracing::error!(instance = %run.journal.instance, %error, "the end of an instance is not in the log");
-            None
-        }
-    }
-}
-
-/// Polls a run, and writes what must not wait until the run has more to write. A replay that waits for what never comes has lost its way: the definition or this program is another
-/// than it was. It stops there, and says so.
-async fn watched(run: &Run, work: impl Future<Output = Result<Finished, Fault>>) -> Result<Finished, Fault> {
-    let mut work = std::pin::pin!(work);
-    let mut writing: Option<BoxFuture<'_, Result<(), Fault>>> = None;
-    std::future::poll_fn(|context| {
-        loop {
-            let taken = run.journal.taken();
-            match work.as_mut().poll(context) {
-                Poll::Pending if run.journal.is_live() => break,
-                // Whoever waits for the next turn is polled again.
-                Poll::Pending if run.journal.taken() > taken => {}
-                Poll::Pending => {
-                    return Poll::Ready(Err(Fault::runtime(
-                        "the journal can't be followed: it is that of another run",
-                    )));
-                }
-                ready => return ready,
-            }
-        }
-        loop {
-            if writing.is_none() && run.journal.is_urgent() {
-                writing = Some(Box::pin(run.flush()));
-            }
-            let Some(flush) = &mut writing else { return Poll::Pending };
-            match flush.as_mut().poll(context) {
-                Poll::Ready(Ok(())) => writing = None,
-                Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await
-}
-
-/// Interprets the workflow, and undoes what it did where it fails.
-async fn to_end(run: Arc<Run>, entered: Entered) -> Result<Finished, Fault> {
-    let _pass = run.begin(entered).await?;
-    let outcome = match &run.transaction {
-        Some(transaction) => transaction::until_end(&run, transaction).await,
-        None => interpret::workflow(&run).await,
-    };
-    // Nothing is undone while a step is still under way.
-    run.orphans.close();
-    if !run.orphans.is_empty() {
-        // What is known is written before the wait, which may be long.
-        run.flush().await?;
-    }
-    run.orphans.wait().await;
-    let undo = run.journal.take_undo();
-    let fault = match (outcome, undo) {
-        (outcome, Some(undo)) => {
-            run.saga.give_away(&undo.except);
-            if run.compensate(&undo.fault).await? {
-                return Ok(Finished { status: Ending::Undone, output: None, fault: Some(undo.fault) });
-            }
-            let output = outcome.ok().map(|output| Json::from_value(&output));
-            return Ok(Finished { status: Ending::Completed, output, fault: None });
-        }
-        (Ok(output), None) => {
-            let output = Some(Json::from_value(&output));
-            return Ok(Finished { status: Ending::Completed, output, fault: None });
-        }
-        (Err(fault), None) => fault,
-    };
-    let cancelled = run.cancel.is_cancelled();
-    run.learn_orphans(true);
-    let undone = !run.saga.is_past_pivot() && run.compensate(&fault).await?;
-    if run.saga.is_past_pivot() {
-        // Neither done nor undone: a person has to know.
-        run.intervene(&Arc::from(PAST_PIVOT), fault.clone(), false).await?;
-    }
-    let status = match (undone, cancelled) {
-        (true, _) => Ending::Undone,
-        (false, true) => Ending::Cancelled,
-        (false, false) => Ending::Faulted,
-    };
-    Ok(Finished { status, output: None, fault: Some(fault) })
 }

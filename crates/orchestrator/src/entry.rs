@@ -109,6 +109,11 @@ pub enum Entry {
         /// Who.
         by: String,
     },
+    /// All of it waits for a time; until then it is not in memory.
+    PutAside {
+        /// The time.
+        until: Timestamp,
+    },
     /// It is over.
     Finished(Finished),
     /// It was over, and someone asked to take back what it did.
@@ -172,7 +177,7 @@ impl Started {
             flow: workflow.full_name(),
             version: workflow.document.version.clone(),
             hash: workflow.hash().clone(),
-            definition: Json::from_value(workflow.source()),
+            definition: workflow.text().clone(),
             input,
             parent: None,
             transaction: None,
@@ -350,6 +355,7 @@ impl Entry {
             Self::Compensating { .. } => "compensating",
             Self::Stuck { .. } => "stuck",
             Self::Resolved { .. } => "resolved",
+            Self::PutAside { .. } => "put_aside",
             Self::Finished(_) => "finished",
             Self::UndoRequested { .. } => "undo_requested",
             Self::Retried { .. } => "retried",

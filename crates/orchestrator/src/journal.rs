@@ -241,6 +241,12 @@ impl Journal {
         self.state.lock().urgent
     }
 
+    /// Whether all that was noted is durable.
+    pub(crate) fn is_written(&self) -> bool {
+        let state = self.state.lock();
+        state.durable == state.noted
+    }
+
     /// Writes what was noted. When it returns, all of it is durable, whichever branch of the run wrote it.
     pub(crate) async fn flush(&self) -> trunkline_event_log::Result<()> {
         let wanted = self.state.lock().noted;

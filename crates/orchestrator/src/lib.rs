@@ -26,7 +26,7 @@ pub mod transaction;
 pub mod views;
 pub mod workflow;
 
-pub use engine::{Engine, Instance, Parts, Start};
+pub use engine::{Engine, Instance, Parts, Standing, Start};
 pub use entry::{Ending, Entry, Finished, InstanceId, Resolution};
 pub use error::Error;
 pub use fault::Fault;

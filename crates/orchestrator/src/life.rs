@@ -145,7 +145,13 @@ impl Engine {
         let from = takeover::find(life.id, &life.entries, from)?;
         let workflow = Arc::new(Workflow::from_source(Arc::new(life.started.definition.to_value()))?);
         let stands = |entries: &[Entry]| {
-            let run = self.prepare(life.id, workflow.clone(), &life.started, life.principal.clone());
+            let run = self.prepare(
+                life.id,
+                workflow.clone(),
+                &life.started,
+                life.principal.clone(),
+                Arc::default(),
+            );
             takeover::stands(&run, entries, (self.sources().now)())
         };
         let why = || Error::NotRetryable {

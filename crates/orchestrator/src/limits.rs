@@ -378,6 +378,11 @@ impl Drop for Pass {
 }
 
 impl Pass {
+    /// Whether a limit counts it.
+    pub(crate) fn counts(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// A pass of one that is under no limit.
     pub(crate) fn free(limits: &Limits) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! One running instance: its steps, its pauses, and its way to the journal.
 
 mod queue;
+mod quiet;
 mod step;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::engine::Told;
 use crate::entry::{Entry, Key, Resolution};
 use crate::expression::Limits;
 use crate::fault::Fault;
@@ -25,6 +27,7 @@ use crate::saga::Saga;
 use crate::transaction::Transaction;
 use crate::workflow::Workflow;
 
+pub(crate) use quiet::{Fan, Held, Quiet};
 pub(crate) use step::{Attempts, Step, Target};
 
 /// Limits of a run.
@@ -64,7 +67,7 @@ impl Default for Bounds {
 }
 
 /// Answers that a person may give.
-type Interventions = Mutex<HashMap<Key, oneshot::Sender<(Resolution, String)>>>;
+pub(crate) type Interventions = Mutex<HashMap<Key, oneshot::Sender<(Resolution, String)>>>;
 
 /// Definitions that a run may name.
 pub trait Definitions: Send + Sync {
@@ -99,9 +102,10 @@ pub(crate) struct Base {
     pub(crate) attempts: Attempts,
     pub(crate) permits: Semaphore,
     pub(crate) limits: Concurrency,
-    pub(crate) interventions: Interventions,
-    /// Told when a step gets stuck.
-    pub(crate) stuck: tokio::sync::Notify,
+    /// What those who wait for the instance are told.
+    pub(crate) told: Arc<Told>,
+    /// Whether all of it waits for a time.
+    pub(crate) quiet: Quiet,
     pub(crate) passed: AtomicU64,
     /// Its steps are calls from outside.
     pub(crate) transaction: Option<Arc<Transaction>>,
@@ -179,9 +183,21 @@ impl Run {
                 until
             }
         };
+        let pausing = self.quiet.pause(until);
         self.sleep_until(until).await;
+        drop(pausing);
         self.journal.note(Entry::Decided { key: key.clone(), value: Value::Null });
         Ok(())
+    }
+
+    /// The time until which nothing happens by itself, where that is known: every branch pauses, and no call is under way.
+    /// `waker` is woken where it is so later because nobody holds the run any more.
+    pub(crate) fn quiet_until(&self, waker: &std::task::Waker) -> Option<Timestamp> {
+        let until = self.quiet.until(waker)?;
+        // Calls have to find a transaction.
+        let still = self.transaction.is_none();
+        let still = still && self.journal.is_live() && self.orphans.is_empty() && !self.cancel.is_cancelled();
+        still.then_some(until)
     }
 
     /// Sleeps until a time of day.
@@ -212,7 +228,9 @@ impl Run {
             }
             self.journal.live().await;
             let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
-            self.sleep_until(start.saturating_add(limit).unwrap_or(Timestamp::MAX)).await;
+            let end = start.saturating_add(limit).unwrap_or(Timestamp::MAX);
+            let _limit = self.quiet.limit(end);
+            self.sleep_until(end).await;
             self.journal.note(Entry::Decided { key: key.clone(), value: Value::Null });
         };
         tokio::select! {
@@ -234,11 +252,11 @@ impl Run {
         }
         self.journal.live().await;
         let (sender, answer) = oneshot::channel();
-        self.interventions.lock().insert(key.clone(), sender);
+        self.told.interventions.lock().insert(key.clone(), sender);
         let mut asking = Asking { run: self, key, answered: false };
         self.journal.note(Entry::Stuck { key: key.clone(), fault, unknown });
         self.flush().await?;
-        self.stuck.notify_waiters();
+        self.told.stuck.notify_waiters();
         let Ok((resolution, by)) = answer.await else {
             return Err(Fault::runtime("nobody can answer any more: the engine ends"));
         };
@@ -267,7 +285,7 @@ struct Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.answered && !self.run.is_left() {
-            self.run.interventions.lock().remove(self.key);
+            self.run.told.interventions.lock().remove(self.key);
             self.run.journal.note(Entry::Passed { key: self.key.clone() });
         }
     }

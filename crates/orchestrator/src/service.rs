@@ -220,6 +220,10 @@ impl Tool for FlowTool {
         matches!(self.kind, Kind::RunPlan | Kind::Named(_))
     }
 
+    fn journals(&self) -> bool {
+        matches!(self.kind, Kind::RunPlan | Kind::Named(_))
+    }
+
     fn execute<'a>(
         &'a self,
         call: &'a Call,
@@ -347,6 +351,8 @@ async fn wait(instance: Instance, deadline: Instant, limit: Option<Duration>) ->
             Ok(ToolResult::document(&Json::from_value(&answer), true))
         }
         _ => {
+            // What is said to go on does so after a crash, too.
+            instance.durable().await?;
             let answer = json!({
                 "instance": id, "status": "running",
                 "next": "It goes on by itself. Ask with the tool get_run.",

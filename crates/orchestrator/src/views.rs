@@ -3,6 +3,7 @@
 mod queue;
 mod saga;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use trunkline_event_log::rusqlite::{self, OptionalExtension, Row, Transaction, params};
 use trunkline_event_log::{EventLog, Projection, ProjectionResult, RecordedEvent};
@@ -21,9 +22,10 @@ const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS flow_instance (
   id BLOB PRIMARY KEY, flow TEXT NOT NULL, version TEXT NOT NULL, hash TEXT NOT NULL, status TEXT NOT NULL,
   principal TEXT NOT NULL, started INTEGER NOT NULL, updated INTEGER NOT NULL, ended INTEGER, wake INTEGER,
-  position INTEGER NOT NULL, fault TEXT, output TEXT, retry_of BLOB, retried_as BLOB
+  aside INTEGER, position INTEGER NOT NULL, fault TEXT, output TEXT, retry_of BLOB, retried_as BLOB
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS flow_instance_status ON flow_instance (status, started);
+CREATE INDEX IF NOT EXISTS flow_instance_unfinished ON flow_instance (position) WHERE ended IS NULL;
 CREATE TABLE IF NOT EXISTS flow_step (
   instance BLOB NOT NULL, key TEXT NOT NULL, tool TEXT NOT NULL, target TEXT NOT NULL, status TEXT NOT NULL,
   attempt INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER, duration_us INTEGER, undoes TEXT,
@@ -53,7 +55,7 @@ impl Projection for Views {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn setup(&self, transaction: &Transaction<'_>) -> ProjectionResult {
@@ -134,7 +136,8 @@ impl Applied<'_> {
                 self.transaction.prepare_cached(sql)?.execute(values)?;
             }
             Entry::Finished(finished) => self.finished(&finished)?,
-            Entry::Queued { .. }
+            Entry::PutAside { .. }
+            | Entry::Queued { .. }
             | Entry::Unqueued { .. }
             | Entry::UndoRequested { .. }
             | Entry::Retried { .. } => {
@@ -153,6 +156,11 @@ impl Applied<'_> {
     /// Waiting for a turn, and what is asked after the end.
     fn of_life(&self, entry: Entry) -> rusqlite::Result<()> {
         match entry {
+            Entry::PutAside { until } => {
+                let sql = "UPDATE flow_instance SET aside = ?2 WHERE id = ?1 AND ended IS NULL";
+                let values = params![self.id.as_bytes(), until.as_millisecond()];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
+            }
             Entry::Queued { key, what } => {
                 let sql = "INSERT OR REPLACE INTO flow_queue VALUES (?1, ?2, ?3, ?4)";
                 let values = params![self.id.as_bytes(), &*key, self.now, &*what];
@@ -206,7 +214,8 @@ impl Applied<'_> {
 
     /// What the instance does now. Whatever its other branches do, it is stuck as long as a person is asked.
     fn status(&self, status: &str, wake: Option<i64>, fault: Option<String>) -> rusqlite::Result<()> {
-        let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, updated = ?4, fault = coalesce(?5, fault) \
+        let sql = "UPDATE flow_instance SET status = ?2, wake = ?3, aside = NULL, updated = ?4, \
+                   fault = coalesce(?5, fault) \
                    WHERE id = ?1 AND ended IS NULL \
                    AND NOT EXISTS (SELECT 1 FROM flow_stuck WHERE instance = ?1)";
         self.transaction.prepare_cached(sql)?.execute(params![
@@ -440,14 +449,27 @@ pub async fn output(log: &EventLog, id: InstanceId) -> trunkline_event_log::Resu
     Ok(text.flatten().and_then(|text| Json::parse(text).ok()))
 }
 
-/// The instances that have not ended.
-pub(crate) async fn unfinished(log: &EventLog) -> trunkline_event_log::Result<Vec<InstanceId>> {
+/// The instances that have not ended, the oldest first, with the flow and the time until which they are put aside.
+pub(crate) async fn unfinished(
+    log: &EventLog,
+) -> trunkline_event_log::Result<Vec<(InstanceId, String, Option<Timestamp>)>> {
     log.query(|connection| {
-        let sql = "SELECT id FROM flow_instance WHERE status IN ('running', 'waiting', 'queued', 'compensating', 'stuck') \
-                   ORDER BY started";
+        let sql = "SELECT id, flow, aside FROM flow_instance WHERE ended IS NULL ORDER BY position";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], id_of)?;
+        let rows = statement.query_map([], |row| {
+            let aside = row.get::<_, Option<i64>>(2)?;
+            Ok((id_of(row)?, row.get(1)?, aside.and_then(|aside| Timestamp::from_millisecond(aside).ok())))
+        })?;
         rows.collect()
+    })
+    .await
+}
+
+/// The position of the first event of the oldest instance that has not ended.
+pub(crate) async fn oldest_unfinished(log: &EventLog) -> trunkline_event_log::Result<Option<u64>> {
+    log.query(|connection| {
+        let sql = "SELECT min(position) FROM flow_instance WHERE ended IS NULL";
+        connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
     })
     .await
 }

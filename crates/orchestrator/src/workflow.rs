@@ -24,6 +24,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
+use trunkline_model::Json;
 
 use crate::check::{Finding, Severity};
 
@@ -66,6 +67,7 @@ pub struct Workflow {
     pub schedule: Option<Schedule>,
     source: Arc<Value>,
     hash: OnceLock<Arc<str>>,
+    text: OnceLock<Json>,
 }
 
 /// A text is no workflow.
@@ -114,6 +116,12 @@ impl Workflow {
     #[must_use]
     pub fn source(&self) -> &Arc<Value> {
         &self.source
+    }
+
+    /// The document as JSON text.
+    #[must_use]
+    pub fn text(&self) -> &Json {
+        self.text.get_or_init(|| Json::from_value(&self.source))
     }
 
     /// The SHA-256 of the document as canonical JSON (members sorted by name, no white space), in hexadecimal: the same
@@ -219,6 +227,7 @@ fn read(node: Node<'_>, source: Arc<Value>) -> Option<Workflow> {
         schedule,
         source,
         hash: OnceLock::new(),
+        text: OnceLock::new(),
     })
 }
 

@@ -288,7 +288,7 @@ async fn a_step_cut_off_by_a_crash_is_found_out_by_its_key_or_asked_about() {
     bench.log.projected(views::NAME, bench.log.head()).await.unwrap();
     assert_eq!(views::instance(&bench.log, blind.id).await.unwrap().unwrap().status, "stuck");
     let seen = Resolution::Resolve { done: true, result: json!({"number": 7}) };
-    bench.engine.resolve(blind.id, "/do/1/a", seen, "anna").unwrap();
+    bench.engine.resolve(blind.id, "/do/1/a", seen, "anna").await.unwrap();
     let finished = blindly.finished().await.unwrap();
     assert_eq!(finished.status, Ending::Undone, "{finished:?}");
     let names = bench.world.names();
@@ -317,7 +317,7 @@ async fn an_undo_that_keeps_failing_waits_for_a_person() {
     bench.world.failing.lock().insert("undo_a".to_owned(), 4);
     let instance = bench.start(json!([undoable("a", "book"), call("b", "refuse_ship")]));
     bench.until(instance.id, |entry| matches!(entry, Entry::Stuck { unknown: false, .. })).await;
-    bench.engine.resolve(instance.id, "/do/0/a~undo", Resolution::Retry, "anna").unwrap();
+    bench.engine.resolve(instance.id, "/do/0/a~undo", Resolution::Retry, "anna").await.unwrap();
     let finished = instance.finished().await.unwrap();
     assert_eq!(finished.status, Ending::Undone, "{finished:?}");
     assert_eq!(bench.world.names(), ["book", "undo_a"]);

@@ -264,7 +264,7 @@ fn print(rows: &[Row]) {
 }
 
 /// The resident memory of a process, in mebibytes.
-fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("there is no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is not a number")?;

@@ -252,7 +252,7 @@ pub(crate) async fn order(
             let (Some(step), Some(resolution)) = (order.step, order.resolution) else {
                 return Err(Error::Params("the body needs `step` and `resolution`".to_owned()).into());
             };
-            door.engine.resolve(id, &step, resolution, &principal.id)?;
+            door.engine.resolve(id, &step, resolution, &principal.id).await?;
         }
         _ => return Err(Error::NotFound(format!("/v1/instances/{path}")).into()),
     }

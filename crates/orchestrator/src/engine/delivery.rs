@@ -29,8 +29,9 @@ impl Engine {
         cause: Cause,
     ) -> Result<Option<Instance>, Error> {
         let Start { workflow, input, principal } = start;
+        let workflow = self.0.shelf.share(workflow);
         let started = Started { cause: Some(Box::new(cause)), ..Started::of(&workflow, input) };
-        let run = self.prepare(id, workflow, &started, principal.clone());
+        let run = self.prepare(id, workflow, &started, principal.clone(), Arc::default());
         let entry = Entry::Started(Box::new(started));
         let sources = &self.0.parts.sources;
         let now = (sources.now)();
@@ -51,7 +52,7 @@ impl Engine {
             let mut told = std::pin::pin!(told);
             // Before the look, so that nothing is missed between the two.
             told.as_mut().enable();
-            if self.0.running.lock().len() <= self.0.parts.bounds.instances / 2 {
+            if self.0.roster.len() <= self.0.parts.bounds.instances / 2 {
                 return;
             }
             told.await;
@@ -68,8 +69,8 @@ impl Engine {
 
     /// The event that an instance which runs here is a delivery of.
     pub(crate) fn cause_of(&self, id: InstanceId, principal: &str) -> Option<Arc<Cause>> {
-        let running = self.0.running.lock();
-        let journal = &running.get(&id)?.run.journal;
+        let run = self.run(id).ok()?;
+        let journal = &run.journal;
         journal.cause().filter(|_| *journal.principal.id == *principal)
     }
 

@@ -34,9 +34,9 @@ pub(super) async fn fork(
         }));
     }
     if compete {
-        return branches::first(all).await;
+        return branches::first(all, run.quiet.fan()).await;
     }
-    branches::all(all, run.bounds.concurrency).await.map(Value::Array)
+    branches::all(all, run.bounds.concurrency, run.quiet.fan()).await.map(Value::Array)
 }
 
 /// A loop over a collection.

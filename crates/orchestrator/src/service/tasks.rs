@@ -260,7 +260,7 @@ async fn update(engine: &Engine, id: InstanceId, answers: &Json, by: &Principal)
     let answers: IndexMap<String, Value> = answers.to().unwrap_or_default();
     for question in questions(engine, id).await? {
         if let Some(resolution) = answers.get(&question.id).and_then(resolution) {
-            match engine.resolve(id, &question.key, resolution, &by.id) {
+            match engine.resolve(id, &question.key, resolution, &by.id).await {
                 // Another one was faster.
                 Ok(()) | Err(Error::NotStuck { .. } | Error::UnknownInstance(_)) => {}
                 Err(error) => return Err(error),
