@@ -21,10 +21,11 @@ use crate::entry::{Entry, Finished, InstanceId, Key, Resolution, Started};
 use crate::journal::{Journal, Sources};
 use crate::limits::{Limit, Limits, Queue};
 use crate::outside::{Endpoints, Tools};
-use crate::run::{Attempts, Base, Bounds, Definitions, Held, Quiet, Run};
+use crate::run::{Attempts, Base, Bounds, Definitions, Held, Quiet, Run, Stuck};
 use crate::saga::Saga;
 use crate::transaction::{ByConversation, Transaction};
 use crate::workflow::Workflow;
+pub(crate) use delivery::Beside;
 use drive::{End, drive};
 use roster::Roster;
 pub use roster::Standing;
@@ -108,17 +109,18 @@ impl Instance {
         }
     }
 
-    /// Waits until a step waits for a person. Gives the keys of all that do.
-    pub async fn stuck(&self) -> Vec<Key> {
+    /// Waits until a step waits for a person. Gives all that do.
+    pub async fn stuck(&self) -> Vec<Stuck> {
         loop {
             let mut stuck = std::pin::pin!(self.told.stuck.notified());
             // Before the look, so that nothing is missed between the two.
             stuck.as_mut().enable();
-            let keys: Vec<Key> = self.told.interventions.lock().keys().cloned().collect();
-            if !keys.is_empty() {
+            let asked = self.told.interventions.lock().values().map(|asked| asked.stuck.clone()).collect();
+            let asked: Vec<Stuck> = asked;
+            if !asked.is_empty() {
                 // The views are to know it, too. What can't be written ends the run.
                 let _ = self.durable().await;
-                return keys;
+                return asked;
             }
             stuck.await;
         }
@@ -206,6 +208,8 @@ impl Engine {
             told,
             quiet: Quiet::default(),
             passed: AtomicU64::new(0),
+            beside: Beside::new(self),
+            depth: started.parent.as_ref().map_or(0, |parent| parent.depth),
             transaction: started.transaction.clone().map(|terms| Arc::new(Transaction::new(terms))),
         };
         Run::new(base, workflow, started.input.to_value())
@@ -225,7 +229,8 @@ impl Engine {
                 () = closing.cancelled() => None,
                 end = &mut driven => Some(end),
             };
-            run.leaving.store(end.is_none(), Ordering::Relaxed);
+            // What goes with the process, or is put aside, comes back.
+            run.leaving.store(!matches!(end, Some(End::Over(_))), Ordering::Relaxed);
             drop(driven);
             if let Some(End::Aside(wake)) = end {
                 engine.put_aside(&run, wake);
@@ -370,8 +375,9 @@ impl Engine {
             let _ = tokio::time::timeout(ASKED_AGAIN, asked).await;
         }
         let waiting = told.interventions.lock().remove(key);
-        let sender = waiting.ok_or_else(|| Error::NotStuck { instance: id, key: key.to_owned() })?;
-        sender
+        let question = waiting.ok_or_else(|| Error::NotStuck { instance: id, key: key.to_owned() })?;
+        question
+            .answer
             .send((resolution, by.to_owned()))
             .map_err(|_| Error::NotStuck { instance: id, key: key.to_owned() })
     }

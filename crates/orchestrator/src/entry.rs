@@ -155,9 +155,9 @@ pub struct Started {
     pub definition: Json,
     /// The input.
     pub input: Json,
-    /// The instance and step that started it.
+    /// The step of another instance that began it and did not wait for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub parent: Option<(InstanceId, Key)>,
+    pub parent: Option<Parent>,
     /// It is a transaction, on these terms.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transaction: Option<Terms>,
@@ -185,6 +185,17 @@ impl Started {
             cause: None,
         }
     }
+}
+
+/// Who began an instance beside itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its step.
+    pub step: Key,
+    /// How many instances have begun each other up to this one.
+    pub depth: u32,
 }
 
 /// In whose place an instance was begun.

@@ -70,7 +70,7 @@ pub enum ExpressionError {
 }
 
 /// The values of `$context`, `$input`, `$output`, `$item`… that an expression may name, by name without the dollar.
-pub type Variables = [(Arc<str>, Value)];
+pub type Variables = [(Arc<str>, Arc<Value>)];
 
 /// A jq expression. Cloning is cheap; it is compiled once, when it is first needed.
 #[derive(Clone)]

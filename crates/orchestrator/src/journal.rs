@@ -121,6 +121,8 @@ impl Journal {
                 }
                 Entry::Compensating { .. } => state.replay.compensating = true,
                 Entry::Passed { key } => {
+                    // Nobody waited for the answer any more.
+                    state.replay.stuck.remove(&key);
                     state.replay.passed.insert(key, time);
                 }
                 Entry::Stuck { key, .. } => {

@@ -31,4 +31,4 @@ pub use entry::{Ending, Entry, Finished, InstanceId, Resolution};
 pub use error::Error;
 pub use fault::Fault;
 pub use journal::Sources;
-pub use run::{Bounds, Definitions};
+pub use run::{Bounds, Definitions, Stuck};

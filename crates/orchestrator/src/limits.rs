@@ -215,7 +215,7 @@ impl Limits {
         if of.is_empty() {
             return Vec::new();
         }
-        let (dot, principal) = (dot(), [(Arc::from("principal"), Value::from(&*principal.id))]);
+        let (dot, principal) = (dot(), [(Arc::from("principal"), Arc::new(Value::from(&*principal.id)))]);
         let slot = |rule: &Limit| {
             let Some(key) = &rule.key else { return (Arc::from(rule.words()), rule.max) };
             // What has no key is counted together.

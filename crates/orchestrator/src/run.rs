@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::Told;
+use crate::engine::{Beside, Told};
 use crate::entry::{Entry, Key, Resolution};
 use crate::expression::Limits;
 use crate::fault::Fault;
@@ -49,6 +50,9 @@ pub struct Bounds {
     pub attempts: u32,
     /// The pause before the second attempt; it doubles with every further one.
     pub backoff: Duration,
+    /// How long after a person was asked it is tried again without them, where the failure may pass; it doubles with
+    /// every further time, up to an hour.
+    pub again: Duration,
 }
 
 impl Default for Bounds {
@@ -60,14 +64,35 @@ impl Default for Bounds {
             expression: Limits::default(),
             step: Duration::from_secs(60),
             retries: 2,
-            attempts: 6,
+            attempts: 4,
             backoff: Duration::from_millis(100),
+            again: Duration::from_secs(30),
         }
     }
 }
 
+/// Who tries again what a person was asked about and has not answered.
+const ITSELF: &str = "trunkline";
+
+/// A step that waits for a person.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stuck {
+    /// The step.
+    pub step: Key,
+    /// Why.
+    pub fault: Fault,
+    /// Whether it has had its effect is not known.
+    pub unknown: bool,
+}
+
+/// What a person is asked, and where the answer goes.
+pub(crate) struct Question {
+    pub(crate) stuck: Stuck,
+    pub(crate) answer: oneshot::Sender<(Resolution, String)>,
+}
+
 /// Answers that a person may give.
-pub(crate) type Interventions = Mutex<HashMap<Key, oneshot::Sender<(Resolution, String)>>>;
+pub(crate) type Interventions = Mutex<HashMap<Key, Question>>;
 
 /// Definitions that a run may name.
 pub trait Definitions: Send + Sync {
@@ -82,7 +107,7 @@ pub(crate) struct Run {
     /// The workflow's input, as it came.
     pub(crate) input: Value,
     /// What tasks have exported.
-    context: Mutex<Value>,
+    context: Mutex<Arc<Value>>,
 }
 
 /// What all workflows of an instance share.
@@ -107,6 +132,10 @@ pub(crate) struct Base {
     /// Whether all of it waits for a time.
     pub(crate) quiet: Quiet,
     pub(crate) passed: AtomicU64,
+    /// Where it begins other instances.
+    pub(crate) beside: Beside,
+    /// How many instances have begun each other up to this one.
+    pub(crate) depth: u32,
     /// Its steps are calls from outside.
     pub(crate) transaction: Option<Arc<Transaction>>,
 }
@@ -122,12 +151,12 @@ impl std::ops::Deref for Run {
 impl Run {
     /// A run of an instance's own workflow.
     pub(crate) fn new(base: Base, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
-        Arc::new(Self { base: Arc::new(base), workflow, input, context: Mutex::new(Value::Null) })
+        Arc::new(Self { base: Arc::new(base), workflow, input, context: Mutex::default() })
     }
 
     /// A workflow within this run.
     pub(crate) fn nested(&self, workflow: Arc<Workflow>, input: Value) -> Arc<Self> {
-        Arc::new(Self { base: self.base.clone(), workflow, input, context: Mutex::new(Value::Null) })
+        Arc::new(Self { base: self.base.clone(), workflow, input, context: Mutex::default() })
     }
 
     /// Whether the process ends, and the next one goes on.
@@ -136,7 +165,7 @@ impl Run {
     }
 
     /// What tasks have exported.
-    pub(crate) fn context(&self) -> Value {
+    pub(crate) fn context(&self) -> Arc<Value> {
         self.context.lock().clone()
     }
 
@@ -150,7 +179,7 @@ impl Run {
 
     /// Exports.
     pub(crate) fn set_context(&self, context: Value) {
-        *self.context.lock() = context;
+        *self.context.lock() = Arc::new(context);
     }
 
     /// Counts a task.
@@ -240,25 +269,37 @@ impl Run {
         }
     }
 
-    /// Asks a person what to do about a step.
+    /// Asks a person what to do about a step. Where that can do no harm, it is tried again without them after a while: `asked`
+    /// is how often they were asked before.
     pub(crate) async fn intervene(
         &self,
         key: &Key,
         fault: Fault,
         unknown: bool,
+        asked: Option<u32>,
     ) -> Result<Resolution, Fault> {
         if let Some(resolution) = self.journal.resolved(key).await {
             return Ok(resolution);
         }
         self.journal.live().await;
         let (sender, answer) = oneshot::channel();
-        self.told.interventions.lock().insert(key.clone(), sender);
+        let stuck = Stuck { step: key.clone(), fault: fault.clone(), unknown };
+        self.told.interventions.lock().insert(key.clone(), Question { stuck, answer: sender });
         let mut asking = Asking { run: self, key, answered: false };
+        let pause = asked
+            .filter(|_| fault.transient)
+            .map(|asked| self.bounds.again.saturating_mul(1 << asked.min(16)).min(Duration::from_secs(3600)));
         self.journal.note(Entry::Stuck { key: key.clone(), fault, unknown });
         self.flush().await?;
         self.told.stuck.notify_waiters();
-        let Ok((resolution, by)) = answer.await else {
-            return Err(Fault::runtime("nobody can answer any more: the engine ends"));
+        let answer =
+            async { answer.await.map_err(|_| Fault::runtime("nobody can answer any more: the engine ends")) };
+        let (resolution, by) = match pause {
+            None => answer.await?,
+            Some(pause) => match tokio::time::timeout(pause, answer).await {
+                Ok(answer) => answer?,
+                Err(_) => (Resolution::Retry, ITSELF.to_owned()),
+            },
         };
         asking.answered = true;
         // Without a wait: what follows from an answer that is in the journal must have followed.
@@ -284,8 +325,8 @@ struct Asking<'a> {
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
+        self.run.told.interventions.lock().remove(self.key);
         if !self.answered && !self.run.is_left() {
-            self.run.told.interventions.lock().remove(self.key);
             self.run.journal.note(Entry::Passed { key: self.key.clone() });
         }
     }

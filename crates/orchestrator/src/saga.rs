@@ -230,7 +230,7 @@ impl Run {
         let key: Key = Arc::from(format!("{}~undo", intended.key));
         // A tool that has changed since may do something else: a person decides.
         let mut expect = intended.undo_contract.clone();
-        let mut failures = 0;
+        let (mut failures, mut asked) = (0, 0);
         loop {
             let arguments = match &done.prepared {
                 Some(prepared) => prepared.clone(),
@@ -268,8 +268,8 @@ impl Run {
                 self.pause(&pause, self.backoff(failures), Some(fault)).await?;
                 continue;
             }
-            match self.intervene(&key, fault, false).await? {
-                Resolution::Retry => (failures, expect) = (0, None),
+            match self.intervene(&key, fault, false, Some(asked)).await? {
+                Resolution::Retry => (failures, asked, expect) = (0, asked + 1, None),
                 Resolution::Skip { .. } | Resolution::Resolve { .. } => return Ok(()),
             }
         }
@@ -297,7 +297,7 @@ impl Run {
         let arguments = intended.arguments.clone().unwrap_or_else(Json::empty_object);
         let mut repeatable = intended.effects.repeatable() || intended.keyed;
         let mut expect = Some(intended.contract.clone());
-        let mut failures = 0;
+        let (mut failures, mut asked) = (0, 0);
         loop {
             let fault = if repeatable {
                 let key: Key = Arc::from(format!("{}~query", intended.key));
@@ -338,9 +338,10 @@ impl Run {
                 self.pause(&pause, self.backoff(failures), Some(fault)).await?;
                 continue;
             }
-            match self.intervene(&intended.key, fault, true).await? {
+            let again = repeatable.then_some(asked);
+            match self.intervene(&intended.key, fault, true, again).await? {
                 Resolution::Retry => {
-                    (failures, expect) = (0, None);
+                    (failures, asked, expect) = (0, asked + 1, None);
                     repeatable = intended.effects.repeatable() || intended.keyed;
                 }
                 Resolution::Skip { .. } | Resolution::Resolve { done: false, .. } => {

@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use trunkline_model::{
     BoxFuture, Call, CallContext, Effects, Failure, Json, Outcome, Principal, PrincipalKind, Schema, Service,
-    ServiceId, ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolResult, ToolSpec,
+    ServiceId, ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolResult, ToolSpec, Violation,
 };
 
 use crate::check::{self, Finding, Severity};
@@ -220,6 +220,18 @@ impl Tool for FlowTool {
         matches!(self.kind, Kind::RunPlan | Kind::Named(_))
     }
 
+    /// What is wrong within a plan is told by its check, all of it and with patches.
+    fn validate_parameters(&self, parameters: &Json) -> Result<(), Vec<Violation>> {
+        let mut found = self.spec.input.validate(parameters);
+        if let (Kind::RunPlan, Err(violations)) = (&self.kind, &mut found) {
+            violations.retain(|violation| !violation.path.starts_with("/plan/"));
+            if violations.is_empty() {
+                return Ok(());
+            }
+        }
+        found
+    }
+
     fn journals(&self) -> bool {
         matches!(self.kind, Kind::RunPlan | Kind::Named(_))
     }
@@ -338,14 +350,14 @@ async fn wait(instance: Instance, deadline: Instant, limit: Option<Duration>) ->
         tokio::select! {
             biased;
             finished = instance.finished() => Ok(finished),
-            keys = instance.stuck() => Err(keys),
+            stuck = instance.stuck() => Err(stuck),
         }
     };
     match tokio::time::timeout_at(end.into(), happened).await {
         Ok(Ok(Some(finished))) => Ok(result(id, &finished)),
-        Ok(Err(keys)) => {
+        Ok(Err(stuck)) => {
             let answer = json!({
-                "instance": id, "status": "stuck", "steps": keys,
+                "instance": id, "status": "stuck", "stuck": stuck,
                 "next": "A person has to say what to do with these steps: trunkline flow resolve.",
             });
             Ok(ToolResult::document(&Json::from_value(&answer), true))

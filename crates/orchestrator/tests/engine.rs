@@ -115,12 +115,29 @@ impl Tools for Hands {
     }
 }
 
-struct NoDefinitions;
+/// The definitions that others may run: `mail`, one step, and `again`, which begins itself again.
+struct Known;
 
-impl Definitions for NoDefinitions {
-    fn find(&self, _: &str, _: &str, _: &str) -> Option<Arc<Workflow>> {
-        None
+impl Definitions for Known {
+    fn find(&self, _: &str, name: &str, _: &str) -> Option<Arc<Workflow>> {
+        let tasks = match name {
+            "mail" => json!([call("a", "mail")]),
+            "again" => json!([beside("again"), call("a", "read_stock")]),
+            _ => return None,
+        };
+        Some(defined(name, tasks))
     }
+}
+
+fn defined(name: &str, tasks: Value) -> Arc<Workflow> {
+    let document = json!({"dsl": "1.0.3", "namespace": "test", "name": name, "version": "1.0.0"});
+    Arc::new(Workflow::from_source(Arc::new(json!({"document": document, "do": tasks}))).unwrap())
+}
+
+/// Begins another and does not wait for it.
+fn beside(name: &str) -> Value {
+    let workflow = json!({"namespace": "test", "name": name, "version": "1.0.0", "input": {"by": "${ . }"}});
+    json!({"begin": {"run": {"workflow": workflow, "await": false}}})
 }
 
 /// A log in a folder and an engine on it.
@@ -154,10 +171,7 @@ impl Bench {
     }
 
     fn start(&self, tasks: Value) -> trunkline_orchestrator::Instance {
-        let source = json!({
-            "document": {"dsl": "1.0.3", "namespace": "test", "name": "flow", "version": "1.0.0"}, "do": tasks,
-        });
-        let workflow = Arc::new(Workflow::from_source(Arc::new(source)).unwrap());
+        let workflow = defined("flow", tasks);
         let input = Json::from_value(&json!({}));
         self.engine.start(Start { workflow, input, principal: Arc::new(Principal::local()) }).unwrap()
     }
@@ -194,9 +208,14 @@ async fn open(
         log: log.clone(),
         tools: Arc::new(Hands(world.clone())),
         endpoints: Arc::new(NoEndpoints),
-        definitions: Arc::new(NoDefinitions),
+        definitions: Arc::new(Known),
         sources: Sources { now: Arc::new(Timestamp::now), time_id: Arc::new(Uuid::now_v7) },
-        bounds: Bounds { backoff: Duration::from_millis(1), attempts: 3, ..Bounds::default() },
+        bounds: Bounds {
+            backoff: Duration::from_millis(1),
+            attempts: 3,
+            again: Duration::from_millis(200),
+            ..Bounds::default()
+        },
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),
         closing: closing.clone(),
@@ -271,6 +290,47 @@ async fn a_run_goes_on_after_a_crash_and_does_nothing_twice() {
 }
 
 #[tokio::test]
+async fn what_is_not_waited_for_runs_once_and_on_its_own() {
+    let mut bench = Bench::new().await;
+    let tasks = json!([beside("mail"), {"pause": {"wait": {"milliseconds": 300}}}, call("b", "refuse_ship")]);
+    let id = bench.start(tasks).id;
+    bench.until(id, |entry| matches!(entry, Entry::Waiting { .. })).await;
+    bench.restart().await;
+    bench.until(id, |entry| matches!(entry, Entry::Finished(end) if end.status == Ending::Faulted)).await;
+    let mut begun = Vec::new();
+    let mut events = bench.log.subscribe(1);
+    // The other may end after this one.
+    while let Some(recorded) = events.next().await.unwrap() {
+        match Entry::of_event(&recorded) {
+            Ok(Some(Entry::Started(started))) if started.parent.is_some() => begun.push(started),
+            Ok(Some(Entry::Finished(end))) if end.status == Ending::Completed => break,
+            _ => {}
+        }
+    }
+    let [other] = &begun[..] else { panic!("{begun:?}") };
+    let parent = other.parent.as_ref().unwrap();
+    assert_eq!((parent.instance, &*parent.step, parent.depth), (id, "/do/0/begin", 1));
+    assert_eq!(other.input.to_value(), json!({"by": {}}));
+    assert_eq!(bench.world.names(), ["mail"]);
+}
+
+#[tokio::test]
+async fn instances_that_begin_each_other_without_end_are_stopped() {
+    let bench = Bench::new().await;
+    bench.start(json!([beside("again")]));
+    let mut events = bench.log.subscribe(1);
+    let mut depth = 0;
+    while let Some(recorded) = events.next().await.unwrap() {
+        match Entry::of_event(&recorded) {
+            Ok(Some(Entry::Started(started))) => depth = started.parent.map_or(0, |parent| parent.depth),
+            Ok(Some(Entry::Finished(end))) if end.status == Ending::Faulted => break,
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 100);
+}
+
+#[tokio::test]
 async fn a_step_cut_off_by_a_crash_is_found_out_by_its_key_or_asked_about() {
     let mut bench = Bench::new().await;
     let keyed = bench.start(json!([undoable("a", "hang_keyed")]));
@@ -321,6 +381,78 @@ async fn an_undo_that_keeps_failing_waits_for_a_person() {
     let finished = instance.finished().await.unwrap();
     assert_eq!(finished.status, Ending::Undone, "{finished:?}");
     assert_eq!(bench.world.names(), ["book", "undo_a"]);
+}
+
+#[tokio::test]
+async fn an_undo_that_failed_for_a_while_goes_on_by_itself() {
+    let bench = Bench::new().await;
+    bench.world.failing.lock().insert("undo_a".to_owned(), 10);
+    let finished = bench.run(json!([undoable("a", "book"), call("b", "refuse_ship")])).await;
+    assert_eq!(finished.status, Ending::Undone, "{finished:?}");
+    assert_eq!(bench.world.names(), ["book", "undo_a"]);
+}
+
+#[tokio::test]
+async fn a_step_that_was_lost_and_then_refused_keeps_its_key() {
+    let bench = Bench::new().await;
+    bench.world.failing.lock().insert("lost_keyed".to_owned(), 0);
+    // The first attempt is lost; the second is refused for a moment; the third finds what the first has done.
+    let instance = bench.start(json!([call("a", "lost_keyed")]));
+    bench.until(instance.id, |entry| matches!(entry, Entry::Ended(_))).await;
+    bench.world.failing.lock().insert("lost_keyed".to_owned(), 1);
+    let finished = instance.finished().await.unwrap();
+    assert_eq!(finished.status, Ending::Faulted, "{finished:?}");
+    assert_eq!(bench.world.names(), ["lost_keyed"]);
+}
+
+#[tokio::test]
+async fn a_pivot_of_unknown_outcome_is_asked_about_before_anything_is_undone() {
+    let bench = Bench::new().await;
+    let pivot = json!({"trunkline.dev/saga": {"pivot": true}});
+    let tasks = json!([
+        undoable("a", "book"),
+        {"p": {"call": "lost_charge", "with": {}, "metadata": pivot}},
+        call("c", "ship"),
+    ]);
+    let instance = bench.start(tasks);
+    bench.until(instance.id, |entry| matches!(entry, Entry::Stuck { unknown: true, .. })).await;
+    // Past a pivot that may have been done, there may be no way back.
+    bench.engine.cancel(instance.id, "anna", None).await.unwrap();
+    let done = Resolution::Resolve { done: true, result: json!({}) };
+    bench.engine.resolve(instance.id, "/do/1/p", done, "anna").await.unwrap();
+    let finished = instance.finished().await.unwrap();
+    assert_eq!(finished.status, Ending::Completed, "{finished:?}");
+    assert_eq!(bench.world.names(), ["book", "lost_charge", "ship"]);
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_once_is_not_done_again_past_the_pivot() {
+    let bench = Bench::new().await;
+    let pivot = json!({"trunkline.dev/saga": {"pivot": true}});
+    let tasks = json!([{"p": {"call": "charge", "with": {}, "metadata": pivot}}, call("c", "lost_ship")]);
+    let instance = bench.start(tasks);
+    bench.until(instance.id, |entry| matches!(entry, Entry::Stuck { unknown: true, .. })).await;
+    let done = Resolution::Resolve { done: true, result: json!({}) };
+    bench.engine.resolve(instance.id, "/do/1/c", done, "anna").await.unwrap();
+    assert_eq!(instance.finished().await.unwrap().status, Ending::Completed);
+    assert_eq!(bench.world.names(), ["charge", "lost_ship"]);
+}
+
+#[tokio::test]
+async fn an_instance_is_seen_to_be_stuck_whatever_its_other_branches_do() {
+    let bench = Bench::new().await;
+    let pivot = json!({"trunkline.dev/saga": {"pivot": true}});
+    let slow = json!({"w": {"do": [{"x": {"wait": {"milliseconds": 50}}}, call("y", "book")]}});
+    let tasks = json!([
+        {"p": {"call": "charge", "with": {}, "metadata": pivot}},
+        {"both": {"fork": {"branches": [call("c", "refuse_ship"), slow]}}},
+    ]);
+    let instance = bench.start(tasks);
+    bench.until(instance.id, |entry| matches!(entry, Entry::Stuck { .. })).await;
+    bench.until(instance.id, |entry| matches!(entry, Entry::Ended(end) if end.key.ends_with("/y"))).await;
+    bench.log.projected(views::NAME, bench.log.head()).await.unwrap();
+    let row = views::instance(&bench.log, instance.id).await.unwrap().unwrap();
+    assert_eq!(row.status, "stuck");
 }
 
 #[tokio::test]

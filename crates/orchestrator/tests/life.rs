@@ -270,7 +270,7 @@ async fn an_undo_that_a_crash_cuts_off_goes_on() {
     }
     bench.world.failing.lock().clear();
     let goes_on = bench.engine.attach(id).unwrap();
-    let key = goes_on.stuck().await[0].clone();
+    let key = goes_on.stuck().await[0].step.clone();
     assert!(key.ends_with("/b~undo"), "{key}");
     bench.engine.resolve(id, &key, Resolution::Retry, "anna").await.unwrap();
     assert_eq!(ended(&goes_on).await, Ending::Undone);
@@ -503,7 +503,7 @@ async fn an_undo_whose_tool_has_changed_waits_for_a_person() {
     let saga = views::saga(&bench.log, instance.id).await.unwrap();
     assert!(saga.stuck[0].fault.contains("another contract"), "{saga:?}");
     // Trying it again is to accept the tool as it is now.
-    bench.engine.resolve(instance.id, &stuck[0], Resolution::Retry, "anna").await.unwrap();
+    bench.engine.resolve(instance.id, &stuck[0].step, Resolution::Retry, "anna").await.unwrap();
     assert_eq!(ended(&undoing).await, Ending::Undone);
     assert_eq!(bench.world.names(), ["book", "undo_a"]);
 }

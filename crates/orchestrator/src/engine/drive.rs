@@ -129,7 +129,7 @@ async fn to_end(run: Arc<Run>, entered: Entered) -> Result<Finished, Fault> {
     let undone = !run.saga.is_past_pivot() && run.compensate(&fault).await?;
     if run.saga.is_past_pivot() {
         // Neither done nor undone: a person has to know.
-        run.intervene(&Arc::from(PAST_PIVOT), fault.clone(), false).await?;
+        run.intervene(&Arc::from(PAST_PIVOT), fault.clone(), false, None).await?;
     }
     let status = match (undone, cancelled) {
         (true, _) => Ending::Undone,

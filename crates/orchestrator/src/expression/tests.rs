@@ -95,7 +95,7 @@ fn faults_of_grammar_and_names_say_where_and_what_is_near() {
 
 #[test]
 fn variables_are_found_by_name() {
-    let variables = [(Arc::from("context"), json!({"n": 2})), (Arc::from("item"), json!([1]))];
+    let variables = [(Arc::from("context"), json!({"n": 2}).into()), (Arc::from("item"), json!([1]).into())];
     let expression = Expression::new("$context.n + $item[0] + .");
     assert_eq!(expression.evaluate(&json!(10), &variables, Limits::default()), Ok(json!(13)));
     let missing = Expression::new("$input").evaluate(&json!(1), &variables, Limits::default());
@@ -137,7 +137,7 @@ fn only_whole_strings_are_expressions() {
         "list": [1, "${ .a | length }", {"~/": "${ $item }"}],
         "${ .a }": true,
     }));
-    let variables = [(Arc::from("item"), json!(null))];
+    let variables = [(Arc::from("item"), json!(null).into())];
     assert_eq!(
         template.evaluate(&json!({"a": [1, 2]}), &variables, Limits::default()),
         Ok(json!({

@@ -304,7 +304,12 @@ pub(super) async fn run(
                 Some(template) => parts.template(template)?,
                 None => input.clone(),
             };
-            return nested(run, (namespace, name, version), at, given).await;
+            let flow = (&**namespace, &**name, &**version);
+            if what.await_ {
+                return nested(run, flow, at, given).await;
+            }
+            beside(run, flow, at, given).await?;
+            return Ok(input);
         }
         What::Script { language, source, process } => {
             let mut with = json!({"language": &**language});
@@ -334,6 +339,25 @@ pub(super) async fn run(
     Ok(if what.return_ == ProcessReturn::None || !what.await_ { input } else { output })
 }
 
+fn defined(run: &Run, (namespace, name, version): (&str, &str, &str)) -> Result<Arc<Workflow>, Fault> {
+    run.definitions.find(namespace, name, version).ok_or_else(|| {
+        Fault::configuration(format!("there is no workflow {namespace}/{name} of version {version}"))
+    })
+}
+
+/// Begins an instance of another workflow and does not wait for it: it is a run of its own, which is neither cancelled nor
+/// undone with this one.
+async fn beside(run: &Arc<Run>, flow: (&str, &str, &str), at: &Place, input: Value) -> Result<(), Fault> {
+    if run.journal.decided(&at.key).await.is_some() {
+        return Ok(());
+    }
+    run.journal.live().await;
+    let workflow = defined(run, flow)?;
+    let begun = run.beside.begin(run, at.key.clone(), workflow, Json::from_value(&input)).await?;
+    run.journal.note(Entry::Decided { key: at.key.clone(), value: json!({"instance": begun}) });
+    Ok(())
+}
+
 /// Runs another workflow within this run: its steps are undone with those of this one. The definition is journaled, so
 /// that the run keeps it.
 async fn nested(
@@ -352,9 +376,7 @@ async fn nested(
         Some(source) => source,
         None => {
             run.journal.live().await;
-            let found = run.definitions.find(namespace, name, version).ok_or_else(|| {
-                Fault::configuration(format!("there is no workflow {namespace}/{name} of version {version}"))
-            })?;
+            let found = defined(run, (namespace, name, version))?;
             let source = Value::clone(found.source());
             run.journal.note(Entry::Decided { key, value: source.clone() });
             source

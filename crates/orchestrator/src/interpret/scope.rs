@@ -16,7 +16,7 @@ pub(super) struct Scope(Option<Arc<Bound>>);
 
 struct Bound {
     name: Arc<str>,
-    value: Value,
+    value: Arc<Value>,
     outer: Scope,
 }
 
@@ -44,12 +44,12 @@ impl Scope {
 
     /// With one more variable.
     pub(super) fn with(&self, name: &str, value: Value) -> Self {
-        Self(Some(Arc::new(Bound { name: Arc::from(name), value, outer: self.clone() })))
+        Self(Some(Arc::new(Bound { name: Arc::from(name), value: Arc::new(value), outer: self.clone() })))
     }
 
     /// The variables that may be named; the innermost of a name counts.
-    fn variables(&self, run: &Run) -> Vec<(Arc<str>, Value)> {
-        let mut found: Vec<(Arc<str>, Value)> = vec![(Arc::from("context"), run.context())];
+    fn variables(&self, run: &Run) -> Vec<(Arc<str>, Arc<Value>)> {
+        let mut found: Vec<(Arc<str>, Arc<Value>)> = vec![(Arc::from("context"), run.context())];
         let mut scope = self;
         while let Some(bound) = &scope.0 {
             if !found.iter().any(|(name, _)| *name == bound.name) {
@@ -72,7 +72,7 @@ impl Scope {
                 "runtime" | "workflow" | "secrets" | "authorization" | "output" | "task"
             );
             if own && text.contains(&format!("${}", bound.name)) && !found.contains_key(&*bound.name) {
-                found.insert(bound.name.to_string(), bound.value.clone());
+                found.insert(bound.name.to_string(), Value::clone(&bound.value));
             }
             scope = &bound.outer;
         }

@@ -224,9 +224,11 @@ mod tests {
 
     /// The value of an expression of the workflow, where steps have left this context.
     fn value(text: &Value, input: &Value, context: &Value, more: &[(&str, Value)]) -> Value {
-        let mut variables: Vec<(Arc<str>, Value)> =
-            vec![("workflow".into(), json!({"input": {"n": 7}})), ("context".into(), context.clone())];
-        variables.extend(more.iter().map(|(name, value)| (Arc::from(*name), value.clone())));
+        let workflow = json!({"input": {"n": 7}});
+        let own = [("workflow", workflow), ("context", context.clone())];
+        let all = own.iter().chain(more);
+        let variables: Vec<(Arc<str>, Arc<Value>)> =
+            all.map(|(name, value)| (Arc::from(*name), Arc::new(value.clone()))).collect();
         Transform::in_place_of_expression(text).evaluate(input, &variables, Limits::default()).unwrap()
     }
 

@@ -99,14 +99,13 @@ impl Run {
     /// After the pivot there is no way back: a step that fails is tried again until it succeeds, or a person is asked.
     pub(crate) async fn step(self: &Arc<Self>, step: &Step) -> Result<Value, Fault> {
         let _pivot = step.pivot.then(|| self.saga.pivot());
-        let mut failures = 0;
+        let (mut failures, mut asked) = (0, 0);
         loop {
             let fault = match self.attempt(step).await? {
                 StepOutcome::Succeeded(result) => return Ok(result.to_value()),
                 StepOutcome::Refused(fault) => fault.at(&step.pointer),
                 StepOutcome::Unknown(fault) => {
-                    let unknown = !self.repeatable(step);
-                    Fault { unknown, ..fault.at(&step.pointer) }
+                    Fault { unknown: !self.repeatable(step), ..fault.at(&step.pointer) }
                 }
             };
             failures += 1;
@@ -124,8 +123,9 @@ impl Run {
             if !(forward || step.pivot && unknown) {
                 return Err(fault);
             }
-            match self.intervene(&step.key, fault.clone(), unknown).await? {
-                Resolution::Retry => failures = 0,
+            let again = (repeatable || !unknown).then_some(asked);
+            match self.intervene(&step.key, fault.clone(), unknown, again).await? {
+                Resolution::Retry => (failures, asked) = (0, asked + 1),
                 Resolution::Resolve { done: true, result } => {
                     self.saga.settle(&step.key, Some(Json::from_value(&result)));
                     return Ok(result);

@@ -362,7 +362,7 @@ impl Life<'_> {
     /// Answers what is asked, as the world is.
     async fn person<T>(&self, engine: &Engine, instance: &Instance) -> Result<T, String> {
         loop {
-            let keys = instance.stuck().await;
+            let keys = instance.stuck().await.into_iter().map(|stuck| stuck.step);
             if self.case.slow {
                 tokio::time::sleep(2 * STEP).await;
             }

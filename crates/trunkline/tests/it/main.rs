@@ -10,6 +10,7 @@ mod docs;
 mod doors;
 mod endpoints;
 mod failures;
+mod hostile_flows;
 mod life;
 mod questions;
 mod reload;

@@ -127,7 +127,7 @@ fn random_expressions_end() {
         json!(-1.5e300),
         json!([["a", 1], ["b", 2]]),
     ];
-    let variables = [("x".into(), json!([1, {"a": "x"}]))];
+    let variables = [("x".into(), json!([1, {"a": "x"}]).into())];
     let limits = Limits { time: Duration::from_millis(5), memory: 256 << 10 };
     let times = std::env::var("EXPRESSIONS").map_or(1500, |times| times.parse().unwrap());
     let mut random = Random(times as u64);
@@ -161,7 +161,7 @@ fn random_texts_are_refused_or_run() {
     let limits = Limits { time: Duration::from_millis(5), memory: 256 << 10 };
     for _ in 0..3000 {
         let text: String = (0..random.below(25)).map(|_| TOKENS[random.below(TOKENS.len())]).collect();
-        _ = Expression::new(&text).evaluate(&json!({"a": [1]}), &[("x".into(), json!(1))], limits);
+        _ = Expression::new(&text).evaluate(&json!({"a": [1]}), &[("x".into(), json!(1).into())], limits);
         let spaced: Vec<_> = (0..random.below(25)).map(|_| TOKENS[random.below(TOKENS.len())]).collect();
         _ = Expression::new(&spaced.join(" ")).evaluate(&json!({"a": [1]}), &[], limits);
     }
