@@ -1,10 +1,10 @@
 //! The `bench` task: measures a part in its release build, prints a table and one JSON line.
 
+mod crates;
 mod event_log;
 mod flows;
 mod gateway;
 mod load;
-mod resilience;
 
 use clap::Subcommand;
 
@@ -15,6 +15,8 @@ pub(crate) enum Name {
     Gateway(gateway::Config),
     /// What the guard before a tool costs a call.
     Resilience,
+    /// How long finding a tool by what it can do takes among 10,000 services.
+    Discover,
     /// Durable runs beside Restate, and how much a gateway holds.
     Flows(flows::Config),
     /// Durable appends a second, beside a raw `fdatasync` loop.
@@ -25,7 +27,8 @@ pub(crate) enum Name {
 pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
     match name {
         Name::Gateway(config) => gateway::run(config),
-        Name::Resilience => resilience::run(),
+        Name::Resilience => crates::run("trunkline-resilience", "guard"),
+        Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Flows(config) => flows::run(config),
         Name::EventLog => event_log::run(),
     }

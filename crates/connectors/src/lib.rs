@@ -3,6 +3,7 @@
 //! [`Tool`](trunkline_model::Tool)). No connector knows that policy exists.
 
 mod error;
+pub mod health;
 pub mod http_client;
 pub mod mcp;
 pub mod openapi;

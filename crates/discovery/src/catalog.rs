@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use indexmap::IndexMap;
 use trunkline_model::{Service, ServiceId};
 
+use crate::discover::About;
 pub use entries::{ItemEntry, ToolEntry};
 pub use snapshot::Snapshot;
 
@@ -52,6 +53,8 @@ pub struct Registered {
     pub service: Arc<dyn Service>,
     /// How its tools are named.
     pub names: Names,
+    /// What else is known of it.
+    pub about: Arc<About>,
 }
 
 /// The catalogue. Readers take a snapshot and never wait.

@@ -16,6 +16,15 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A service has no instance that has the tool.
+    #[error("no instance of {service} can take the call")]
+    NoInstance {
+        /// The service.
+        service: String,
+    },
+    /// An instance can't be registered, or is not.
+    #[error("the instance is not registered: {0}")]
+    NotRegistered(String),
     /// No tool has this name.
     #[error("there is no tool named {name:?}")]
     UnknownTool {
@@ -208,6 +217,8 @@ impl From<Error> for Failure {
                 Self::service("TL1007", "Deadline exceeded", detail, effect, next).status(504)
             }
             Error::OverLimit { after, .. } => over_limit(detail, after),
+            Error::NoInstance { .. } => no_instance(detail),
+            Error::NotRegistered(_) => not_registered(detail),
             Error::OutcomeUnknown { call } => Self {
                 effect: EffectState::Unknown,
                 ..Self::gateway(
@@ -315,6 +326,17 @@ fn request_failure(error: Error, detail: String) -> Failure {
         _ => ("TL1001", "Malformed message", 400, "Send one JSON-RPC 2.0 message as JSON."),
     };
     Failure::caller(code, title, detail, next).status(status)
+}
+
+fn not_registered(detail: String) -> Failure {
+    let next =
+        "Open the service with services.NAME.discover.lease: who may register, and at which addresses.";
+    Failure::caller("TL1029", "Not registered", detail, next).status(403)
+}
+
+fn no_instance(detail: String) -> Failure {
+    let next = "Nothing was done. Call again later; `trunkline services` says how its instances are.";
+    Failure::service("TL1028", "No instance", detail, EffectState::None, next).status(503)
 }
 
 /// A caller has to wait.

@@ -69,6 +69,7 @@ pub struct Gateway {
     pub(crate) sources: Sources,
     pub(crate) guards: Guards,
     pub(crate) limits: ArcSwap<Limits>,
+    pub(crate) leases: crate::leases::Leases,
     pub(crate) parking: Parking,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
@@ -97,6 +98,7 @@ impl Gateway {
             sealer,
             guards: Guards::new(chance(&sources)),
             limits: ArcSwap::default(),
+            leases: crate::leases::Leases::default(),
             sources,
             parking: Parking::default(),
             sessions: Sessions::default(),
@@ -186,8 +188,16 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Where time and identities come from.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+}
+
 /// Chance, from identities that can't be guessed.
-fn chance(sources: &Sources) -> trunkline_resilience::guard::Chance {
+pub(crate) fn chance(sources: &Sources) -> trunkline_resilience::guard::Chance {
     let random = sources.random_id.clone();
     Arc::new(move || {
         let (_, low) = random().as_u64_pair();

@@ -9,6 +9,7 @@ mod idempotency;
 mod many;
 pub(crate) mod problem;
 mod publish;
+mod registry;
 mod services;
 mod tools;
 mod views;
@@ -40,6 +41,8 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(tools::list))
         .routes(routes!(tools::call))
         .routes(routes!(services::list))
+        .routes(routes!(registry::discover))
+        .routes(routes!(registry::register, registry::deregister))
         .routes(routes!(events::list, publish::publish))
         .routes(routes!(webhooks::receive))
         .routes(routes!(dead_letters::list, dead_letters::orders))

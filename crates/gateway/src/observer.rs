@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 use trunkline_discovery::{Changes, ItemEntry};
 use trunkline_model::{
-    Failure, Json, Operation, Principal, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus,
+    Failure, InstanceStatus, Json, Operation, Principal, Service, ServiceId, ServiceObserver, ServiceState,
+    ServiceStatus,
 };
 
 use crate::Gateway;
@@ -279,6 +280,13 @@ impl ServiceObserver for Observer {
         self.0.spawn(async move { gateway.recorder.service_changed(&service, &status).await });
     }
 
+    fn instance_changed(&self, service: &ServiceId, instance: &InstanceStatus) {
+        let (gateway, service, instance) = (self.0.clone(), service.clone(), instance.clone());
+        let cause = instance.cause.as_deref();
+        tracing::info!(%service, url = instance.url, healthy = instance.healthy, cause, "instance");
+        self.0.spawn(async move { gateway.recorder.instance_changed(&service, &instance).await });
+    }
+
     fn resource_updated(&self, service: &ServiceId, uri: &str) {
         let key = (service.clone(), Arc::from(uri));
         let advertised = self.0.hub.wanted.lock().get(&key).map(|wanted| wanted.uri.clone());
@@ -382,7 +390,7 @@ pub(crate) mod tests {
     }
 
     fn put(gateway: &Gateway, service: Arc<Fake>) {
-        let registered = Registered { service, names: Names::Plain };
+        let registered = Registered { service, names: Names::Plain, about: Arc::default() };
         gateway.set_services([(ServiceId::new("s"), registered)].into_iter().collect());
     }
 

@@ -374,7 +374,10 @@ pub(crate) mod tests {
         let gateway = gateway(folder.path(), &serde_json::json!({"rules": [deny("a"), deny("c")]}));
         let services = ["a", "b", "c"].map(|name| {
             let service: Arc<dyn Service> = Arc::new(Files(ServiceId::new(name)));
-            (ServiceId::new(name), Registered { service, names: trunkline_discovery::Names::Plain })
+            (
+                ServiceId::new(name),
+                Registered { service, names: trunkline_discovery::Names::Plain, about: Arc::default() },
+            )
         });
         gateway.set_services(services.into_iter().collect());
         assert!(read(&gateway, "b:1").await.is_ok());

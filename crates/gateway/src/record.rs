@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trunkline_event_log::{EventLog, Expected};
 use trunkline_model::{
-    Call, CallContext, Event, EventData, EventKind, Failure, Json, Outcome, Phase, Principal, ServiceId,
-    ServiceStatus,
+    Call, CallContext, Event, EventData, EventKind, Failure, Instance, InstanceStatus, Json, Outcome, Phase,
+    Principal, ServiceId, ServiceStatus,
 };
 use uuid::Uuid;
 
@@ -150,14 +150,36 @@ impl Recorder {
         Ok(self.log.append(stream, expected, vec![event]).await?.version)
     }
 
+    /// The instances that the newest event of a stream of leases tells of.
+    pub(crate) async fn newest_lease(&self, stream: &str) -> trunkline_event_log::Result<Vec<Instance>> {
+        let newest = self.log.newest_of(stream, 1).await?;
+        let known = newest.first().map(|recorded| recorded.event.data.context.to_value()["instances"].take());
+        // What an other version has written is not known here.
+        Ok(known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default())
+    }
+
     /// A service came up or went down.
     pub(crate) async fn service_changed(&self, service: &ServiceId, status: &ServiceStatus) {
+        let about = json!({
+            "state": status.state, "cause": status.cause, "restarts": status.restarts, "protocol": status.protocol,
+        });
+        self.of_service(service, "status", about).await;
+    }
+
+    /// An instance of a service is well, or no longer is, has come or has gone.
+    pub(crate) async fn instance_changed(&self, service: &ServiceId, instance: &InstanceStatus) {
+        let about = json!({
+            "url": instance.url, "healthy": instance.healthy, "cause": instance.cause, "zone": instance.zone,
+            "version": instance.version,
+        });
+        self.of_service(service, "instance", about).await;
+    }
+
+    async fn of_service(&self, service: &ServiceId, action: &'static str, about: Value) {
         let data = EventData {
-            action: Cow::Borrowed("status"),
+            action: Cow::Borrowed(action),
             parameters: Json::empty_object(),
-            context: Json::from(json!({
-                "state": status.state, "cause": status.cause, "restarts": status.restarts, "protocol": status.protocol,
-            })),
+            context: Json::from(about),
         };
         let kind = Event::type_of(EventKind::ServiceCall, Phase::Changed);
         let id = (self.sources.time_id)();

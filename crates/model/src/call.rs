@@ -38,6 +38,12 @@ impl ServiceId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name, to keep.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
 }
 
 impl fmt::Display for ServiceId {

@@ -27,7 +27,13 @@ impl Capability {
     /// `payments.refund`), or a term with `*` for any one part.
     #[must_use]
     pub fn matches(&self, pattern: &str) -> bool {
-        let mut parts = self.0.split('.');
+        Self::matches_term(&self.0, pattern)
+    }
+
+    /// As [`matches`](Self::matches), for a term as text.
+    #[must_use]
+    pub fn matches_term(term: &str, pattern: &str) -> bool {
+        let mut parts = term.split('.');
         pattern.split('.').all(|wanted| parts.next().is_some_and(|part| wanted == "*" || wanted == part))
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BoxFuture, Call, CallContext, Failure, Json, Outcome, ServiceId, Task, TaskOrder, Tool};
+use crate::{
+    BoxFuture, Call, CallContext, Failure, InstanceStatus, Json, Outcome, ServiceId, Task, TaskOrder, Tool,
+};
 
 /// Whether a service can be called now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +73,11 @@ pub trait ServiceObserver: Send + Sync {
     /// The service came up or went down.
     fn status_changed(&self, service: &ServiceId, status: &ServiceStatus);
 
+    /// An instance of the service is well, or no longer is, has come or has gone.
+    fn instance_changed(&self, service: &ServiceId, instance: &InstanceStatus) {
+        let _ = (service, instance);
+    }
+
     /// A subscribed resource has changed.
     fn resource_updated(&self, service: &ServiceId, uri: &str);
 
@@ -85,6 +92,16 @@ pub trait Service: Send + Sync {
 
     /// How it is.
     fn status(&self) -> ServiceStatus;
+
+    /// Whether it can be called now.
+    fn is_up(&self) -> bool {
+        self.status().state == ServiceState::Up
+    }
+
+    /// Where it runs, where that is several places.
+    fn instances(&self) -> Vec<InstanceStatus> {
+        Vec::new()
+    }
 
     /// What it offers, as last known.
     fn contents(&self) -> Arc<Contents>;

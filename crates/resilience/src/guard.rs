@@ -179,9 +179,12 @@ impl ServiceGuard {
     }
 }
 
-/// What came of an attempt, for the breaker.
-enum Seen {
+/// What came of an attempt, as far as the service is judged by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The service has answered, if only to refuse.
     Good,
+    /// It could not be asked, did not answer, or asked for less, and wants to be left alone for this long.
     Bad(Option<Duration>),
 }
 
@@ -249,13 +252,13 @@ impl Guard {
             };
             let outcome = self.attempt(target, care, deadline, &waited, &make).await;
             let ended = Instant::now();
-            let wish = match seen(&outcome) {
-                Seen::Good => {
+            let wish = match verdict(&outcome) {
+                Verdict::Good => {
                     self.latency.took(ended.into_std(), ended - now);
                     pass.succeeded(ended.into_std());
                     return outcome;
                 }
-                Seen::Bad(wish) => {
+                Verdict::Bad(wish) => {
                     pass.failed(ended.into_std(), wish, (service.chance)());
                     wish
                 }
@@ -349,16 +352,17 @@ impl Guard {
 }
 
 /// Whether the service failed.
-fn seen(outcome: &Result<Outcome, Failure>) -> Seen {
+#[must_use]
+pub fn verdict(outcome: &Result<Outcome, Failure>) -> Verdict {
     match outcome {
-        Ok(Outcome::Complete(result)) if result.is_error && throttled(result) => Seen::Bad(None),
-        Ok(_) => Seen::Good,
+        Ok(Outcome::Complete(result)) if result.is_error && throttled(result) => Verdict::Bad(None),
+        Ok(_) => Verdict::Good,
         Err(failure) => match (failure.fault, failure.retry) {
             // The service has answered.
-            (Fault::Caller, _) if failure.status != 429 => Seen::Good,
-            _ if failure.rpc.is_some() => Seen::Good,
-            (_, Retry::After(wish)) => Seen::Bad(Some(wish)),
-            _ => Seen::Bad(None),
+            (Fault::Caller, _) if failure.status != 429 => Verdict::Good,
+            _ if failure.rpc.is_some() => Verdict::Good,
+            (_, Retry::After(wish)) => Verdict::Bad(Some(wish)),
+            _ => Verdict::Bad(None),
         },
     }
 }

@@ -4,6 +4,7 @@
 mod children;
 mod choreography;
 pub mod endpoints;
+mod fleet;
 mod flows;
 mod reload;
 mod services;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::discover::About;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -22,6 +23,8 @@ pub struct ToolEntry {
     pub listed: Json,
     /// The same for clients of revision 2025-11-25, which learn from it whether a call may be a task (`execution`).
     pub listed_legacy: Json,
+    /// What else is known of the service.
+    pub about: Arc<About>,
     /// Parameters that an MCP client repeats in a header (`x-mcp-header`): the path of property names and the header's
     /// name after `Mcp-Param-`.
     pub header_parameters: Vec<(Vec<String>, String)>,
@@ -43,7 +46,7 @@ pub struct ItemEntry {
 }
 
 impl ToolEntry {
-    pub(super) fn new(name: &str, tool: Arc<dyn Tool>, service: Arc<dyn Service>) -> Self {
+    pub(crate) fn new(name: &str, tool: Arc<dyn Tool>, service: Arc<dyn Service>, about: Arc<About>) -> Self {
         let spec = tool.spec();
         let listed = tool_object(spec, name);
         let mut header_parameters = Vec::new();
@@ -56,6 +59,7 @@ impl ToolEntry {
             listed,
             service,
             tool,
+            about,
         }
     }
 }

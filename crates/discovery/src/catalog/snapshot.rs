@@ -1,6 +1,6 @@
 //! The catalogue at one moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use trunkline_model::{Contents, Item, Service, ServiceId};
@@ -8,6 +8,7 @@ use trunkline_model::{Contents, Item, Service, ServiceId};
 use super::entries::{ItemEntry, ToolEntry};
 use super::near::nearest;
 use super::{Names, Registered};
+use crate::discover::Index;
 
 /// The most near names that an answer carries.
 const NEAR_NAMES: usize = 5;
@@ -32,6 +33,7 @@ pub struct Snapshot {
     /// Some service sends log messages.
     pub logging: bool,
     readers: Vec<Arc<dyn Service>>,
+    index: OnceLock<Index>,
 }
 
 impl Snapshot {
@@ -47,7 +49,7 @@ impl Snapshot {
         let service = &registered.service;
         for tool in &contents.tools {
             let name = self.free_name(registered, &tool.spec().name, |s, name| s.tools.contains_key(name));
-            let entry = ToolEntry::new(&name, tool.clone(), service.clone());
+            let entry = ToolEntry::new(&name, tool.clone(), service.clone(), registered.about.clone());
             self.tools.entry(entry.name.clone()).or_insert(entry);
         }
         for prompt in &contents.prompts {
@@ -70,6 +72,11 @@ impl Snapshot {
             return own.to_owned();
         }
         format!("{}__{own}", registered.service.id())
+    }
+
+    /// The tools by what they can do; made when it is first asked for.
+    pub(crate) fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of_tools(self.tools.values()))
     }
 
     /// The services that can read `uri` and their own URI for it, best first: the one that lists it, those with a

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use serde::Serialize;
-use trunkline_model::{Principal, PrincipalKind, ServiceState};
+use trunkline_model::{InstanceStatus, Principal, PrincipalKind, ServiceState};
 use utoipa::ToSchema;
 
 use crate::Gateway;
@@ -37,6 +37,9 @@ pub(crate) struct Service {
     prompts: usize,
     /// How many resources and templates it has.
     resources: usize,
+    /// Where it runs, where that is several places: whether calls go there, and why not.
+    #[schema(value_type = Vec<Object>)]
+    instances: Vec<InstanceStatus>,
     /// The tools that were called lately, and how they are guarded.
     tools_guarded: Vec<Guarded>,
     /// The last lines that it wrote to standard error, which may say more than its tools would: none for the holders
@@ -66,6 +69,7 @@ pub(crate) async fn list(
                 tools: contents.tools.len(),
                 prompts: contents.prompts.len(),
                 resources: contents.resources.len() + contents.templates.len(),
+                instances: entry.service.instances(),
                 tools_guarded: gateway.guards.states(id),
                 stderr: if keyed { Vec::new() } else { status.stderr },
             }

@@ -1,8 +1,9 @@
 //! The typed configuration. Its JSON Schema drives the checks, the XML form and editors.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -11,8 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use trunkline_connectors::{mcp, openapi, process};
 use trunkline_discovery::Names;
-use trunkline_model::Secret;
+use trunkline_discovery::discover::About;
+use trunkline_gateway::LeaseConfig;
+use trunkline_gateway::pool::HealthConfig;
+use trunkline_model::{Capability, Instance, Secret};
 use trunkline_resilience::GuardConfig;
+use trunkline_resilience::balance::BalanceConfig;
 
 /// The configuration of Trunkline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -183,6 +188,30 @@ pub struct Service {
     /// How its calls are guarded, in place of the section `resilience` for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resilience: Option<GuardConfig>,
+    /// The places where it runs, where these are several: in place of `mcp.url` or `openapi.base_url`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<Instance>,
+    /// Where its instances are learned from, in place of `instances`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discover: Option<Discover>,
+    /// What all of its tools can do, as dotted terms.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
+    /// Its version, where its tools have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The zone that it runs in, where its instances have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What else is known of it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// How calls are spread over its instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<BalanceConfig>,
+    /// How its instances are checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthConfig>,
     /// An MCP server, as a child or over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<mcp::Config>,
@@ -195,11 +224,37 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether it runs in several places.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        !self.instances.is_empty() || self.discover.is_some()
+    }
+
+    /// What is known of it beside what it says itself.
+    #[must_use]
+    pub fn about(&self) -> Arc<About> {
+        Arc::new(About {
+            capabilities: self.capabilities.clone(),
+            version: self.version.clone(),
+            zone: self.zone.clone(),
+            metadata: self.metadata.clone(),
+        })
+    }
+
     /// Whether the service is there at all.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
     }
+}
+
+/// Where the instances of a service are learned from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discover {
+    /// They register themselves over HTTP, each for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseConfig>,
 }
 
 /// A program that is started before the services and ends with the gateway.

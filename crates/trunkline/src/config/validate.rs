@@ -192,9 +192,11 @@ impl Validator<'_> {
         if given.len() != 1 {
             self.error(Error::Connector { service: name.to_owned(), given }, path);
         }
+        self.instances(service, path);
         if let Some(mcp) = &service.mcp {
             let path = path.join("mcp");
             match (mcp.command.first(), &mcp.url) {
+                (None, None) if service.is_pooled() => {}
                 (None, None) => self.invalid(
                     "neither command nor url is given",
                     "Write command: [program, argument] or url: https://host/mcp.",
@@ -231,6 +233,35 @@ impl Validator<'_> {
             for (tool, settings) in &process.tools {
                 let path = path.join("tools").join(tool);
                 self.command(&settings.argv, None, &path, "argv");
+            }
+        }
+    }
+
+    fn instances(&mut self, service: &Service, path: &ConfigPath) {
+        let at = path.join("instances");
+        for (index, instance) in service.instances.iter().enumerate() {
+            self.url(&instance.url, &at.join(index.to_string()).join("url"));
+            if service.instances[..index].iter().any(|other| other.url == instance.url) {
+                self.invalid("this address is there twice", "Keep one of them.", &at.join(index.to_string()));
+            }
+        }
+        let alone =
+            service.process.is_some() || service.mcp.as_ref().is_some_and(|mcp| !mcp.command.is_empty());
+        if service.is_pooled() && alone {
+            let fix = "Give instances to services that are reached over HTTP only.";
+            self.invalid("a command has no instances", fix, &at);
+        }
+        if let Some(discover) = &service.discover {
+            let fix = "Write discover: { lease: { allow: [\"http://10.*\"] } }, or instances.";
+            if discover.lease.is_none() || !service.instances.is_empty() {
+                self.invalid("exactly one source of instances is needed", fix, &path.join("discover"));
+            }
+        }
+        if let Some(health) = &service.health {
+            let given = [health.http.is_some(), health.tcp, !health.command.is_empty()];
+            if given.into_iter().filter(|given| *given).count() != 1 {
+                let fix = "Write http: /healthz, tcp: true, or command: [program, argument].";
+                self.invalid("exactly one kind of check is needed", fix, &path.join("health"));
             }
         }
     }

@@ -11,6 +11,7 @@ mod doors;
 mod endpoints;
 mod failures;
 mod hostile_flows;
+mod instances;
 mod life;
 mod questions;
 mod reload;

@@ -1,0 +1,85 @@
+//! Finding tools by what they can do, and instances that register themselves.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Query as Parameters, State};
+use axum::{Extension, Json};
+use serde::Deserialize;
+use trunkline_discovery::discover::{Found, Query};
+use trunkline_model::{Operation, Principal, ServiceId};
+use utoipa::IntoParams;
+
+use super::problem::Problem;
+use crate::leases::{Lease, Registration};
+use crate::server::read_body;
+use crate::{Error, Gateway};
+
+/// The largest body.
+const MAX_BODY: usize = 64 << 10;
+
+async fn read<T: serde::de::DeserializeOwned>(gateway: &Gateway, body: Body) -> Result<T, Problem> {
+    let limit = gateway.rules.load().config.max_request_bytes.min(MAX_BODY);
+    let body = read_body(body, limit).await?;
+    Ok(serde_json::from_slice(&body).map_err(|error| Error::Params(format!("the body: {error}")))?)
+}
+
+/// Finds tools by capability, range of versions, what the caller can give and needs, zone and what else is known, that can be
+/// called now and that the caller may call. Says why others of the capability do not fit.
+#[utoipa::path(post, path = "/v1/discover", request_body = serde_json::Value,
+    responses((status = 200, description = "What fits, the best first, and what does not and why", body = serde_json::Value),
+        (status = 400, description = "Not a query")))]
+pub(crate) async fn discover(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+    body: Body,
+) -> Result<Json<Found>, Problem> {
+    let query: Query = read(&gateway, body).await?;
+    Ok(Json(gateway.discover(&query, &principal)?))
+}
+
+/// Registers an instance of a service, or renews its lease: called again before its time is over.
+#[utoipa::path(put, path = "/v1/services/{service}/instances", request_body = Registration,
+    params(("service" = String, Path, description = "The service's name in the configuration")),
+    responses((status = 200, body = Lease), (status = 403, description = "The service or the address is not open for it")))]
+pub(crate) async fn register(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+    Path(service): Path<String>,
+    body: Body,
+) -> Result<Json<Lease>, Problem> {
+    let registration = read(&gateway, body).await?;
+    Ok(Json(gateway.register(&ServiceId::new(&service), registration, &principal).await?))
+}
+
+/// Which instance.
+#[derive(Deserialize, IntoParams)]
+pub(crate) struct Which {
+    /// Its address, as it was registered.
+    url: String,
+}
+
+/// Ends the lease of an instance. Calls that run there go on.
+#[utoipa::path(delete, path = "/v1/services/{service}/instances", params(
+    ("service" = String, Path, description = "The service's name in the configuration"), Which),
+    responses((status = 204), (status = 403, description = "There is none, or the caller may not")))]
+pub(crate) async fn deregister(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+    Path(service): Path<String>,
+    Parameters(which): Parameters<Which>,
+) -> Result<http::StatusCode, Problem> {
+    gateway.deregister(&ServiceId::new(&service), &which.url, &principal).await?;
+    Ok(http::StatusCode::NO_CONTENT)
+}
+
+impl Gateway {
+    fn discover(&self, query: &Query, principal: &Principal) -> Result<Found, Error> {
+        let (rules, snapshot) = (self.rules.load(), self.catalog.snapshot());
+        let found = snapshot.discover(query, |entry| {
+            let spec = entry.tool.spec();
+            rules.authorizer.decide(principal, &spec.service, &spec.name, Operation::CallTool).allow
+        });
+        found.map_err(Error::Params)
+    }
+}

@@ -1,0 +1,450 @@
+//! A service that runs in several places: a choice between its instances for every call.
+//!
+//! Each instance is a service of its connector. Their tools are one list; a tool is called at an instance that has it. A call
+//! that did nothing because its instance could not be reached, or took nothing, goes to another one at once, whatever it would
+//! have done. Everything else is for the guard of the tool to decide, which stands before this.
+
+mod checks;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use trunkline_model::{
+    BoxFuture, Call, CallContext, Contents, EffectState, Failure, Instance, InstanceStatus, Json, Outcome,
+    Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolSpec,
+};
+use trunkline_resilience::balance::{BalanceConfig, Balancer, Endpoint, Flight, Sign};
+use trunkline_resilience::guard::Verdict;
+use trunkline_resilience::outlier::Outliers;
+use trunkline_resilience::verdict;
+
+use crate::error::Error;
+use crate::gateway::{Sources, chance};
+
+pub use checks::{HealthConfig, Probe};
+
+/// The most instances that one call is tried at.
+const MOST_TRIED: usize = 5;
+
+/// A service that runs in several places.
+pub struct Pool(Arc<Shared>);
+
+struct Shared {
+    id: ServiceId,
+    observer: Arc<dyn ServiceObserver>,
+    balancer: Balancer,
+    outliers: Outliers,
+    members: ArcSwap<Members>,
+    contents: ArcSwap<Contents>,
+    /// What was last told.
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    state: Option<ServiceState>,
+    /// By address: whether it is well.
+    instances: HashMap<String, bool>,
+}
+
+/// The instances, in one order.
+#[derive(Default)]
+struct Members {
+    endpoints: Vec<Arc<Endpoint>>,
+    services: Vec<Member>,
+}
+
+/// What the connector made of an instance.
+#[derive(Clone)]
+struct Member {
+    service: Arc<dyn Service>,
+    /// Its tools by name.
+    tools: Arc<HashMap<Arc<str>, Arc<dyn Tool>>>,
+}
+
+/// An instance that the pool has, and the service of the connector there.
+pub type Place = (Instance, Arc<dyn Service>);
+
+impl Pool {
+    /// A pool without instances.
+    #[must_use]
+    pub fn new(
+        id: ServiceId,
+        observer: Arc<dyn ServiceObserver>,
+        config: BalanceConfig,
+        sources: &Sources,
+    ) -> Arc<Self> {
+        let outliers = Outliers::new(config.outliers.clone(), Instant::now().into_std());
+        Arc::new(Self(Arc::new(Shared {
+            id,
+            observer,
+            balancer: Balancer::new(config, chance(sources)),
+            outliers,
+            members: ArcSwap::default(),
+            contents: ArcSwap::default(),
+            told: Mutex::default(),
+        })))
+    }
+
+    /// What the services of the instances are to tell.
+    #[must_use]
+    pub fn observer(&self) -> Arc<dyn ServiceObserver> {
+        Arc::new(OfMembers(Arc::downgrade(&self.0)))
+    }
+
+    /// The instances and their services.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        let members = self.0.members.load();
+        let instances = members.endpoints.iter().map(|endpoint| endpoint.instance().clone());
+        instances.zip(members.services.iter().map(|member| member.service.clone())).collect()
+    }
+
+    /// Puts other instances in place. Calls that run at those that go are not touched.
+    pub fn replace(&self, places: Vec<Place>) {
+        let shared = &self.0;
+        let old = shared.members.load_full();
+        let now = Instant::now().into_std();
+        let mut new = Members::default();
+        for (instance, service) in places {
+            // What is known of an instance stays known.
+            let known = old.endpoints.iter().find(|endpoint| *endpoint.instance() == instance);
+            new.endpoints.push(known.cloned().unwrap_or_else(|| Endpoint::new(instance, now)));
+            new.services.push(Member { service, tools: Arc::default() });
+        }
+        shared.members.store(Arc::new(new));
+        shared.look();
+    }
+
+    /// Checks an instance again and again, until it is no longer one of the pool. To be run by whoever made it.
+    #[must_use]
+    pub fn watch(&self, url: &str, config: HealthConfig, probe: Probe) -> BoxFuture<'static, ()> {
+        Box::pin(checks::watch(Arc::downgrade(&self.0), url.to_owned(), config, probe))
+    }
+}
+
+impl Shared {
+    /// Reads again what the instances have and how they are.
+    fn look(self: &Arc<Self>) {
+        let members = self.members.load_full();
+        let now = Instant::now().into_std();
+        let mut services = Vec::with_capacity(members.services.len());
+        for (endpoint, member) in members.endpoints.iter().zip(&members.services) {
+            let status = member.service.status();
+            let cause = match status.state {
+                ServiceState::Up => None,
+                ServiceState::Starting => Some(Arc::from("it has not been reached yet")),
+                ServiceState::Down => {
+                    Some(Arc::from(status.cause.as_deref().unwrap_or("it can't be reached")))
+                }
+            };
+            endpoint.saw(Sign::Connection, cause, now);
+            let contents = member.service.contents();
+            let tools = contents.tools.iter().map(|tool| (tool.spec().name.clone(), tool.clone())).collect();
+            services.push(Member { service: member.service.clone(), tools: Arc::new(tools) });
+        }
+        let next = Arc::new(Members { endpoints: members.endpoints.clone(), services });
+        // Another set of instances may have come meanwhile; whoever brought it looks again.
+        self.members.compare_and_swap(&members, next);
+        self.gather();
+        self.tell();
+        self.observer.contents_changed(&self.id);
+    }
+
+    /// The tools that any instance has, as the first that is well says they are; of prompts and resources those of the first.
+    fn gather(self: &Arc<Self>) {
+        let members = self.members.load_full();
+        let now = Instant::now().into_std();
+        let (well, ill): (Vec<usize>, Vec<usize>) =
+            (0..members.services.len()).partition(|&index| members.endpoints[index].is_usable(now));
+        let mut tools: IndexMap<Arc<str>, Arc<dyn Tool>> = IndexMap::new();
+        let mut first: Option<Arc<Contents>> = None;
+        for index in well.into_iter().chain(ill) {
+            let contents = members.services[index].service.contents();
+            for tool in &contents.tools {
+                let make = || -> Arc<dyn Tool> { Arc::new(PoolTool::new(tool, Arc::downgrade(self))) };
+                tools.entry(tool.spec().name.clone()).or_insert_with(make);
+            }
+            if first.is_none() && (!contents.tools.is_empty() || !contents.resources.is_empty()) {
+                first = Some(contents);
+            }
+        }
+        // While nobody is there, what was last known stays.
+        if let Some(first) = first {
+            let contents = Contents { tools: tools.into_values().collect(), ..Contents::clone(&first) };
+            self.contents.store(Arc::new(contents));
+        }
+    }
+
+    fn status(&self) -> ServiceStatus {
+        let members = self.members.load();
+        let now = Instant::now().into_std();
+        let statuses: Vec<ServiceStatus> =
+            members.services.iter().map(|member| member.service.status()).collect();
+        let well = members.endpoints.iter().any(|endpoint| endpoint.is_usable(now));
+        let cause = members.endpoints.iter().find_map(|endpoint| endpoint.status(now).cause);
+        let state = if well {
+            ServiceState::Up
+        } else if statuses.iter().any(|status| status.state == ServiceState::Starting) {
+            ServiceState::Starting
+        } else {
+            ServiceState::Down
+        };
+        ServiceStatus {
+            state,
+            cause: (!well).then(|| cause.map_or_else(|| "it has no instances".to_owned(), |c| c.to_string())),
+            restarts: statuses.iter().map(|status| status.restarts).sum(),
+            protocol: statuses.into_iter().map(|status| status.protocol).next().unwrap_or_default(),
+            stderr: Vec::new(),
+        }
+    }
+
+    /// Tells what has changed since it was last told.
+    fn tell(&self) {
+        let members = self.members.load();
+        let now = Instant::now().into_std();
+        let status = self.status();
+        let mut news = Vec::new();
+        let changed = {
+            let mut told = self.told.lock();
+            let mut gone = std::mem::take(&mut told.instances);
+            for endpoint in &members.endpoints {
+                let status = endpoint.status(now);
+                if gone.remove(&status.url) != Some(status.healthy) {
+                    news.push(status.clone());
+                }
+                told.instances.insert(status.url, status.healthy);
+            }
+            news.extend(gone.into_keys().map(|url| {
+                let cause = Some(Arc::from("it is no longer an instance of the service"));
+                let at = Endpoint::new(Instance::at(&url), now);
+                InstanceStatus { healthy: false, cause, ..at.status(now) }
+            }));
+            told.state.replace(status.state) != Some(status.state)
+        };
+        for instance in &news {
+            self.observer.instance_changed(&self.id, instance);
+        }
+        if changed {
+            self.observer.status_changed(&self.id, &status);
+        }
+    }
+
+    /// Does something at an instance, and at another one where nothing was done.
+    async fn at_one<'a>(
+        &'a self,
+        members: &'a Members,
+        context: &'a CallContext,
+        work: impl Fn(&'a Member) -> Option<BoxFuture<'a, Result<Outcome, Failure>>>,
+    ) -> Result<Outcome, Failure> {
+        let key = context.conversation.as_deref().unwrap_or(&context.principal.id);
+        let (mut tried, mut made, mut last) = (Vec::new(), 0, None);
+        while made < MOST_TRIED {
+            let start = Instant::now().into_std();
+            let Some(index) = self.balancer.pick(&members.endpoints, &tried, key, start) else { break };
+            tried.push(index);
+            let Some(work) = work(&members.services[index]) else { continue };
+            made += 1;
+            let endpoint = &members.endpoints[index];
+            let flight = endpoint.begin(start);
+            let outcome = work.await;
+            self.judge(members, endpoint, flight, &outcome);
+            match outcome {
+                Err(failure) if goes_elsewhere(&failure) => last = Some(failure),
+                outcome => return outcome,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::NoInstance { service: self.id.to_string() }.into()))
+    }
+
+    fn judge(
+        &self,
+        members: &Members,
+        endpoint: &Endpoint,
+        flight: Flight<'_>,
+        outcome: &Result<Outcome, Failure>,
+    ) {
+        let now = Instant::now().into_std();
+        let good = match verdict(outcome) {
+            Verdict::Good => {
+                flight.answered(now);
+                true
+            }
+            Verdict::Bad(wish) => {
+                flight.failed(now, wish);
+                false
+            }
+        };
+        if self.outliers.saw(&members.endpoints, endpoint, good, now) {
+            self.tell();
+        }
+    }
+}
+
+/// Whether another instance may do what this one did not.
+fn goes_elsewhere(failure: &Failure) -> bool {
+    failure.effect == EffectState::None
+        && failure.fault == trunkline_model::Fault::Service
+        && failure.rpc.is_none()
+}
+
+impl Service for Pool {
+    fn id(&self) -> &ServiceId {
+        &self.0.id
+    }
+
+    fn status(&self) -> ServiceStatus {
+        self.0.status()
+    }
+
+    fn is_up(&self) -> bool {
+        let now = Instant::now().into_std();
+        self.0.members.load().endpoints.iter().any(|endpoint| endpoint.is_usable(now))
+    }
+
+    fn instances(&self) -> Vec<InstanceStatus> {
+        let now = Instant::now().into_std();
+        self.0.members.load().endpoints.iter().map(|endpoint| endpoint.status(now)).collect()
+    }
+
+    fn contents(&self) -> Arc<Contents> {
+        self.0.contents.load_full()
+    }
+
+    fn request<'a>(
+        &'a self,
+        call: &'a Call,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        Box::pin(async move {
+            let members = self.0.members.load_full();
+            self.0.at_one(&members, context, |member| Some(member.service.request(call, context))).await
+        })
+    }
+
+    fn task<'a>(
+        &'a self,
+        id: &'a str,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Option<Task>, Failure>> {
+        Box::pin(async move {
+            let mut failed = None;
+            for member in &self.0.members.load_full().services {
+                match member.service.task(id, context).await {
+                    Ok(Some(task)) => return Ok(Some(task)),
+                    Ok(None) => {}
+                    Err(failure) => failed = Some(failure),
+                }
+            }
+            failed.map_or(Ok(None), Err)
+        })
+    }
+
+    fn order_task<'a>(
+        &'a self,
+        id: &'a str,
+        order: TaskOrder,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(async move {
+            for member in &self.0.members.load_full().services {
+                if let Ok(Some(_)) = member.service.task(id, context).await {
+                    return member.service.order_task(id, order, context).await;
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// Every instance is told: which of them changes the resource is not known.
+    fn subscribe<'a>(&'a self, uri: &'a str, on: bool) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let (mut done, mut failed) = (false, None);
+            for member in &self.0.members.load_full().services {
+                match member.service.subscribe(uri, on).await {
+                    Ok(()) => done = true,
+                    Err(failure) => failed = Some(failure),
+                }
+            }
+            failed.filter(|_| !done).map_or(Ok(()), Err)
+        })
+    }
+}
+
+/// A tool that several instances have.
+struct PoolTool {
+    spec: ToolSpec,
+    goes_on: bool,
+    pool: Weak<Shared>,
+}
+
+impl PoolTool {
+    fn new(tool: &Arc<dyn Tool>, pool: Weak<Shared>) -> Self {
+        Self { spec: tool.spec().clone(), goes_on: tool.goes_on(), pool }
+    }
+}
+
+impl Tool for PoolTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn goes_on(&self) -> bool {
+        self.goes_on
+    }
+
+    fn execute<'a>(
+        &'a self,
+        call: &'a Call,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        Box::pin(async move {
+            let gone = || Error::NoInstance { service: self.spec.service.to_string() };
+            let pool = self.pool.upgrade().ok_or_else(gone)?;
+            let members = pool.members.load_full();
+            let of =
+                |member: &Member| -> Option<Arc<dyn Tool>> { member.tools.get(&self.spec.name).cloned() };
+            pool.at_one(&members, context, |member| {
+                let tool = of(member)?;
+                Some(Box::pin(async move { tool.execute(call, context).await }))
+            })
+            .await
+        })
+    }
+}
+
+/// Hears what the services of the instances tell.
+struct OfMembers(Weak<Shared>);
+
+impl ServiceObserver for OfMembers {
+    fn contents_changed(&self, _: &ServiceId) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.look();
+        }
+    }
+
+    fn status_changed(&self, _: &ServiceId, _: &ServiceStatus) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.look();
+        }
+    }
+
+    fn resource_updated(&self, service: &ServiceId, uri: &str) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.observer.resource_updated(service, uri);
+        }
+    }
+
+    fn logged(&self, service: &ServiceId, params: &Json) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.observer.logged(service, params);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
