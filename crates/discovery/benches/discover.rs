@@ -106,7 +106,7 @@ fn main() {
     let _ = snapshot.discover(&ask(0, "an area"), |_| true);
     println!("the index of {SERVICES} services with 2 tools each is made in {:.1?}", begun.elapsed());
     println!("{:<28} {:>12} {:>12} {:>16}", "a question for", "median", "99th", "all looked at");
-    let (mut worst, mut rows) = ((Duration::ZERO, Duration::ZERO), Vec::new());
+    let (mut together, mut rows) = (Vec::new(), Vec::new());
     for kind in ["one capability", "an area", "a pattern"] {
         let (mut times, mut all) = (Vec::with_capacity(QUESTIONS), Vec::new());
         for number in 0..QUESTIONS {
@@ -127,14 +127,16 @@ fn main() {
         let (median, p99, scan) =
             (quantile(&mut times, 0.5), quantile(&mut times, 0.99), quantile(&mut all, 0.5));
         println!("{kind:<28} {median:>12.1?} {p99:>12.1?} {scan:>16.1?}");
-        worst = (worst.0.max(median), worst.1.max(p99));
+        together.append(&mut times);
         rows.push(json!({
             "what": kind, "p50_us": median.as_secs_f64() * 1e6, "p99_us": p99.as_secs_f64() * 1e6,
             "scan_p50_us": scan.as_secs_f64() * 1e6,
         }));
     }
-    let met = worst.0 <= BARS.0 && worst.1 <= BARS.1;
-    println!("the bars are {:?} and {:?}: {}", BARS.0, BARS.1, if met { "met" } else { "MISSED" });
+    let (median, p99) = (quantile(&mut together, 0.5), quantile(&mut together, 0.99));
+    let met = median <= BARS.0 && p99 <= BARS.1;
+    let verdict = if met { "met" } else { "MISSED" };
+    println!("all questions: {median:.1?} of {:?}, {p99:.1?} of {:?}: {verdict}", BARS.0, BARS.1);
     println!("{}", json!({"bench": "discover", "services": SERVICES, "rows": rows, "bars_met": met}));
 }
 

@@ -176,22 +176,26 @@ impl Snapshot {
         let arguments = query.arguments.as_ref().map(Json::from_value);
         let limit = query.limit.unwrap_or(10).clamp(1, MOST);
         let mut found = Found { tools: Vec::new(), left_out: Vec::new(), more: false };
-        let mut seen = HashSet::new();
+        // A tool may have several terms that fit.
+        let again = |told: &Arc<str>, known: &Known| Arc::ptr_eq(told, &known.entry.name);
         // Some more than are wanted, to have the best of them.
-        let enough = limit.saturating_mul(4);
+        let enough = limit.saturating_mul(2);
         for (looked, (term, known)) in self.index().of(query.capability.as_deref()).enumerate() {
             if looked >= MOST_LOOKED_AT || found.tools.len() >= enough {
                 found.more = true;
                 break;
             }
             // What the caller may not call is not there for it.
-            if !seen.insert(Arc::as_ptr(&known.entry.name)) || !may(&known.entry) {
+            if !may(&known.entry) || found.tools.iter().any(|fit| again(&fit.tool, known)) {
                 continue;
             }
             match known.fits(query, version.as_ref(), arguments.as_ref(), term) {
                 Ok(fit) => found.tools.push(fit),
-                Err(why) if found.left_out.len() < MOST_LEFT_OUT => {
-                    found.left_out.push(LeftOut { tool: known.entry.name.clone(), why });
+                Err(why)
+                    if found.left_out.len() < MOST_LEFT_OUT
+                        && !found.left_out.iter().any(|one| again(&one.tool, known)) =>
+                {
+                    found.left_out.push(LeftOut { tool: known.entry.name.clone(), why: why.to_string() });
                 }
                 Err(_) => {}
             }
@@ -205,6 +209,31 @@ impl Snapshot {
     }
 }
 
+/// Why a tool does not fit. It is put into words only where it is told.
+#[derive(Debug, thiserror::Error)]
+enum Why<'a> {
+    #[error("its version is {0}")]
+    Version(&'a str),
+    #[error("it has no version")]
+    NoVersion,
+    #[error("it only reads")]
+    Reads,
+    #[error("it changes something")]
+    Changes,
+    #[error("it needs {0:?}")]
+    Needs(&'a str),
+    #[error("its result is not said to have {0:?}")]
+    Lacks(String),
+    #[error("it does not take these arguments: {0}")]
+    Arguments(String),
+    #[error("it can't be called now: {0}")]
+    Unwell(String),
+    #[error("nothing of it in {0} is well")]
+    Zone(String),
+    #[error("{0} is not {1:?}")]
+    Metadata(String, String),
+}
+
 impl Known {
     fn fits(
         &self,
@@ -212,46 +241,44 @@ impl Known {
         wanted: Option<&semver::VersionReq>,
         arguments: Option<&Json>,
         term: Option<&Arc<str>>,
-    ) -> Result<Fit, String> {
+    ) -> Result<Fit, Why<'_>> {
         let spec = self.entry.tool.spec();
         if let Some(wanted) = wanted {
             match &self.version {
                 Some((_, Some(version))) if wanted.matches(version) => {}
-                Some((text, _)) => return Err(format!("its version is {text}")),
-                None => return Err("it has no version".to_owned()),
+                Some((text, _)) => return Err(Why::Version(text)),
+                None => return Err(Why::NoVersion),
             }
         }
         if query.read_only.is_some_and(|wanted| wanted != spec.effects.read_only) {
-            return Err(
-                if spec.effects.read_only { "it only reads" } else { "it changes something" }.to_owned()
-            );
+            return Err(if spec.effects.read_only { Why::Reads } else { Why::Changes });
         }
         if let Some(gives) = &query.gives
             && let Some(missing) = self.needs.iter().find(|need| !gives.iter().any(|name| **name == ***need))
         {
-            return Err(format!("it needs {missing:?}"));
+            return Err(Why::Needs(missing));
         }
         if let Some(missing) = query.needs.iter().find(|need| !self.gives.contains(need.as_str())) {
-            return Err(format!("its result is not said to have {missing:?}"));
+            return Err(Why::Lacks(missing.clone()));
         }
         if let Some(Err(violations)) =
             arguments.map(|arguments| self.entry.tool.validate_parameters(arguments))
         {
             let first =
                 violations.first().map(|first| format!("{}: expected {}", first.path, first.expected));
-            return Err(format!("it does not take these arguments: {}", first.unwrap_or_default()));
+            return Err(Why::Arguments(first.unwrap_or_default()));
         }
         self.place(query, &*self.entry.service, term)
     }
 
     /// Whether it is well, and where.
-    fn place(&self, query: &Query, service: &dyn Service, term: Option<&Arc<str>>) -> Result<Fit, String> {
+    fn place(&self, query: &Query, service: &dyn Service, term: Option<&Arc<str>>) -> Result<Fit, Why<'_>> {
         let instances = service.instances();
         let well: Vec<&InstanceStatus> = instances.iter().filter(|instance| instance.healthy).collect();
         let up = service.is_up();
         if !up && !query.unwell {
             let cause = service.status().cause.unwrap_or_else(|| "it has not been reached yet".to_owned());
-            return Err(format!("it can't be called now: {cause}"));
+            return Err(Why::Unwell(cause));
         }
         if let Some(zone) = &query.zone {
             let there = |instance: &&InstanceStatus| {
@@ -259,13 +286,13 @@ impl Known {
             };
             let own = instances.is_empty() && self.entry.about.zone.as_ref() == Some(zone);
             if !own && !well.iter().any(there) {
-                return Err(format!("nothing of it in {zone} is well"));
+                return Err(Why::Zone(zone.clone()));
             }
         }
         for (name, value) in &query.metadata {
             let has = |instance: &&InstanceStatus| instance.metadata.get(name) == Some(value);
             if self.entry.about.metadata.get(name) != Some(value) && !well.iter().any(has) {
-                return Err(format!("{name} is not {value:?}"));
+                return Err(Why::Metadata(name.clone(), value.clone()));
             }
         }
         let latency = well.iter().filter_map(|instance| instance.latency_ms).min_by(f64::total_cmp);
