@@ -179,7 +179,7 @@ impl Snapshot {
         // A tool may have several terms that fit.
         let again = |told: &Arc<str>, known: &Known| Arc::ptr_eq(told, &known.entry.name);
         // Some more than are wanted, to have the best of them.
-        let enough = limit.saturating_mul(2);
+        let enough = limit.saturating_mul(4);
         for (looked, (term, known)) in self.index().of(query.capability.as_deref()).enumerate() {
             if looked >= MOST_LOOKED_AT || found.tools.len() >= enough {
                 found.more = true;
