@@ -268,7 +268,8 @@ fn own_command() -> String {
     program.strip_prefix(here).unwrap_or(&program).display().to_string()
 }
 
-async fn stop_signal() {
+/// Waits until the process is asked to end.
+pub(crate) async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {

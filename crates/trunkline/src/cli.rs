@@ -2,6 +2,7 @@
 
 mod audit;
 mod call;
+mod chaos;
 mod client;
 mod completions;
 mod config_command;
@@ -56,6 +57,8 @@ enum Command {
     Flow(flow::Flow),
     /// List the services of the running gateway.
     Services(services::Services),
+    /// Stand before a service and disturb it.
+    Chaos(chaos::Chaos),
     /// Check, show or convert the configuration.
     Config(config_command::ConfigCommand),
     /// Print the completions of a shell.
@@ -96,6 +99,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Audit(audit) => audit.run(),
         Command::Flow(flow) => flow.run(),
         Command::Services(services) => services.run(),
+        Command::Chaos(chaos) => chaos.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         #[cfg(feature = "shop")]

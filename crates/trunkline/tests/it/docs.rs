@@ -29,6 +29,8 @@ paths:
   /now: { get: { operationId: now, responses: { '200': { description: ok } } } }
 ";
 
+const CHAOS: &str = "seed: 7\nsteps: [{ faults: [{ kind: latency, ms: 5 }] }]\n";
+
 const MCP_JSON: &str = r#"{"mcpServers": {"files": {"command": "true"}}}"#;
 
 struct Running(Child);
@@ -64,8 +66,14 @@ fn commands_of(page: &str) -> BTreeSet<String> {
 }
 
 fn commands() -> BTreeSet<String> {
-    let pages =
-        ["README.md", "docs/cli.md", "docs/configuration.md", "docs/flows.md", "docs/choreography.md"];
+    let pages = [
+        "README.md",
+        "docs/cli.md",
+        "docs/configuration.md",
+        "docs/flows.md",
+        "docs/choreography.md",
+        "docs/chaos.md",
+    ];
     pages.iter().flat_map(|page| commands_of(&fs::read_to_string(root().join(page)).unwrap())).collect()
 }
 
@@ -73,6 +81,7 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(".mcp.json"), MCP_JSON).unwrap();
     fs::write(folder.path().join("openapi.yaml"), OPENAPI).unwrap();
+    fs::write(folder.path().join("chaos.yaml"), CHAOS).unwrap();
     folder
 }
 
@@ -94,7 +103,7 @@ fn gateway(folder: &Path) -> (Running, String) {
 
 /// Commands that run until they are stopped: they have worked when they have said something and go on.
 fn runs_on(words: &[&str]) -> bool {
-    matches!(words, ["up", ..]) || words.contains(&"--follow")
+    matches!(words, ["up" | "chaos", ..]) || words.contains(&"--follow")
 }
 
 #[test]
@@ -111,7 +120,7 @@ fn every_command_in_the_documentation_works() {
         }
         let mut child = Running(trunkline(own.path(), &server).args(&words).spawn().unwrap());
         if runs_on(&words) {
-            assert!(goes_on(&mut child.0, words[0] == "up"), "`{command}` ended");
+            assert!(goes_on(&mut child.0, words[0] != "events"), "`{command}` ended");
             continue;
         }
         let (code, said) = ends(&mut child.0);

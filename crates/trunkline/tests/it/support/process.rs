@@ -53,7 +53,7 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    async fn start(command: &mut Command) -> Self {
+    pub(crate) async fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = within("the first line", stdout.next_line()).await.unwrap();
@@ -82,6 +82,17 @@ pub(crate) async fn fixture(arguments: &[&str]) -> Listening {
 pub(crate) async fn fixture_at(address: SocketAddr, arguments: &[&str]) -> Listening {
     let mut command = Command::new(fixture_binary());
     command.args(["--listen", &address.to_string()]).args(arguments);
+    Listening::start(&mut command).await
+}
+
+/// A fault proxy before a service, with this script.
+pub(crate) async fn chaos(to: &str, script: &str) -> Listening {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("chaos.yaml");
+    std::fs::write(&file, script).unwrap();
+    let mut command = Command::new(TRUNKLINE);
+    command.args(["chaos", "--to", to, "--script"]).arg(file).stderr(Stdio::null());
+    // It has read its script when it says where it listens.
     Listening::start(&mut command).await
 }
 

@@ -1,0 +1,98 @@
+//! `trunkline chaos` between the gateway and real services: what breaks there is not seen by callers who only read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::process::{Gateway, Listening, chaos};
+use crate::support::shop::Shop;
+use crate::support::{eventually, http, within};
+
+/// How many callers there are at a time.
+const CALLERS: u64 = 8;
+
+/// The stock services at these addresses as one service, with more of its settings.
+fn stock(urls: &[&str], more: &str) -> String {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop/openapi/stock.yaml");
+    let instances: Vec<String> = urls.iter().map(|url| format!("{{ url: \"{url}\" }}")).collect();
+    format!(
+        "services:\n  stock:\n    openapi: {{ document: \"{document}\" }}\n    instances: [{}]\n{more}",
+        instances.join(", ")
+    )
+}
+
+fn url(server: &Listening) -> String {
+    format!("http://{}", server.address)
+}
+
+/// Reads so often, several at a time. Gives what failed.
+async fn read(gateway: &Gateway, calls: u64) -> Vec<Value> {
+    let (address, left) = (gateway.address, Arc::new(AtomicU64::new(calls)));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let left = left.clone();
+        callers.spawn(async move {
+            let mut failed = Vec::new();
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+            {
+                let reply = http::post(address, "/v1/tools/stock__listItems:call", &[], "{}").await;
+                let status = reply.status;
+                let answer = reply.json().await;
+                if status != 200 || answer["is_error"] != false {
+                    failed.push(answer);
+                }
+            }
+            failed
+        });
+    }
+    within("the calls", callers.join_all()).await.concat()
+}
+
+#[tokio::test]
+async fn reads_go_well_though_one_instance_resets_truncates_and_errs() {
+    let shops = [Shop::start().await, Shop::start().await];
+    let script = "seed: 11\nsteps:\n- faults:\n  - { kind: reset, share: 0.3, after_bytes: 20 }\n  \
+                  - { kind: truncate, share: 0.3, after_bytes: 100 }\n  - { kind: error, share: 0.3, status: 500 }\n";
+    let broken = chaos(shops[0].url("stock"), script).await;
+    let gateway = Gateway::start(&stock(&[&url(&broken), shops[1].url("stock")], "")).await;
+    let failed = read(&gateway, 1_000).await;
+    assert!(failed.is_empty(), "{} calls failed: {}", failed.len(), failed[0]);
+}
+
+#[tokio::test]
+async fn a_check_that_is_never_answered_has_failed() {
+    let shops = [Shop::start().await, Shop::start().await];
+    let mute = chaos(shops[0].url("stock"), "steps: [{ faults: [{ kind: half_open }] }]").await;
+    let health = "    health: { http: /healthz, interval_ms: 100, timeout_ms: 200, unhealthy_after: 2 }\n";
+    let gateway = Gateway::begin(&stock(&[&url(&mute), shops[1].url("stock")], health)).await;
+    let cause = eventually("one is out and the other is not", async || {
+        let services = gateway.get("/v1/services").await.json().await;
+        let instances = &services["services"][0]["instances"];
+        let out = instances[0]["healthy"] == false && instances[1]["healthy"] == true;
+        out.then(|| instances[0]["cause"].clone())
+    })
+    .await;
+    assert!(cause.as_str().is_some_and(|cause| !cause.is_empty()), "{cause}");
+    assert_eq!(read(&gateway, 50).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_service_alone_is_read_from_though_its_connections_break_now_and_then() {
+    let shop = Shop::start().await;
+    let script = "seed: 5\nsteps:\n- faults:\n  - { kind: latency, ms: 1, jitter_ms: 3 }\n  \
+                  - { kind: reset, share: 0.02 }\n  - { kind: truncate, share: 0.02, after_bytes: 30 }\n";
+    let broken = chaos(shop.url("stock"), script).await;
+    let config = stock(&[], "").replace("    instances: []\n", "");
+    let config =
+        config.replace("stock.yaml\" }", &format!("stock.yaml\", base_url: \"{}\" }}", url(&broken)));
+    let gateway = Gateway::start(&config).await;
+    let failed = read(&gateway, 500).await;
+    // Three attempts: all of them are hit once in some ten thousand calls. Attempts are few where calls are.
+    let usual = json!(["TL4122", "TL4121"]);
+    for failure in &failed {
+        assert!(usual.as_array().is_some_and(|codes| codes.contains(&failure["code"])), "{failure}");
+    }
+    assert!(failed.len() <= 5, "{} of 500 calls failed: {}", failed.len(), failed[0]);
+}
