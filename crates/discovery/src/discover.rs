@@ -166,6 +166,24 @@ impl Index {
 }
 
 impl Snapshot {
+    /// Other tools that have a capability of this one that `named` holds for, to the letter.
+    pub fn same_capability<'a>(
+        &'a self,
+        one: &'a ToolEntry,
+        named: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = &'a ToolEntry> {
+        let own = one.tool.spec().capabilities.iter().chain(&one.about.capabilities);
+        let own: Vec<&str> = own.map(Capability::as_str).filter(|term| named(term)).collect();
+        let index = self.index();
+        let others = own.into_iter().flat_map(move |term| {
+            let start = index.terms.partition_point(|(known, _)| &**known < term);
+            index.terms[start..].iter().take_while(move |(known, _)| **known == *term)
+        });
+        others
+            .map(|(_, number)| &index.tools[*number as usize].entry)
+            .filter(move |other| !Arc::ptr_eq(&other.name, &one.name))
+    }
+
     /// Looks for tools that fit and that the caller may call.
     ///
     /// # Errors

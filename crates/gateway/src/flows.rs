@@ -161,6 +161,7 @@ impl Tools for FlowTools {
             idempotency_key: Some(step.idempotency_key),
             journaled: true,
             transaction: None,
+            stands_in: false,
         };
         let context = CallContext::unattended(step.principal, step.deadline);
         Box::pin(async move { gateway.call(request, context).await })

@@ -40,6 +40,8 @@ pub struct Request {
     pub journaled: bool,
     /// The transaction that it names, as it was written.
     pub transaction: Option<Arc<str>>,
+    /// It is made in the place of a call that failed.
+    pub stands_in: bool,
 }
 
 /// What a caller shows to prove who it is.
@@ -175,7 +177,10 @@ impl Gateway {
         let outcome = running.execute(target).await;
         let outcome = outcome.map(|outcome| shape::fit(self, &running.call, &context, outcome));
         running.ended(&outcome).await.map_err(|error| error.after_call(read_only))?;
-        outcome
+        match outcome {
+            Err(failure) => self.recovered(&rules, &request, &context, failure).await,
+            done => done,
+        }
     }
 
     /// The phases before anything is done: resolve, authorize, plan.
@@ -362,6 +367,7 @@ pub(crate) mod tests {
             idempotency_key: None,
             journaled: false,
             transaction: None,
+            stands_in: false,
         };
         let context = gateway.context(Arc::new(Principal::local()));
         gateway.call(request, context).await

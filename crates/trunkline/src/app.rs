@@ -152,6 +152,7 @@ impl App {
             Services::new(gateway.clone(), flows.service.clone(), tasks.clone(), shutdown.clone())?;
         let prepared = services.prepare(config, &loaded.base).await?;
         gateway.guard(guards(config));
+        gateway.recover(config.recovery.clone());
         gateway.limit(&config.limits);
         services.put_in_place(prepared);
         flows.configure(&config.flows, prepared_flows);

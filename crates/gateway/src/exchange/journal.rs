@@ -107,6 +107,7 @@ impl Origin {
     /// The request as it was.
     pub(crate) fn request(&self, door: &'static str) -> Request {
         Request {
+            stands_in: false,
             id: self.id,
             door,
             operation: self.operation,

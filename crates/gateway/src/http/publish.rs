@@ -75,6 +75,7 @@ pub(crate) async fn call(
         resume: None,
         idempotency_key: None,
         transaction: None,
+        stands_in: false,
         // The event itself is durable before the answer.
         journaled: true,
     };

@@ -195,6 +195,7 @@ async fn run(
     let state = text("trunkline-request-state");
     let (arguments, responses) = arguments(body, state.is_some())?;
     let request = Request {
+        stands_in: false,
         id: call,
         door: "http",
         operation: Operation::CallTool,

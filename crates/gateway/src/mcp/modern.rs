@@ -242,6 +242,7 @@ pub(super) fn request(
         idempotency_key: None,
         journaled: false,
         transaction: None,
+        stands_in: false,
     })
 }
 

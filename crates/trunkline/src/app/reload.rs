@@ -33,6 +33,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     // The rules first: nothing new may be called under the old ones.
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
     app.gateway.guard(super::guards(&config));
+    app.gateway.recover(config.recovery.clone());
     app.gateway.limit(&config.limits);
     app.services.put_in_place(services);
     app.flows.configure(&config.flows, flows);

@@ -47,6 +47,8 @@ pub struct Config {
     pub services: IndexMap<String, Service>,
     /// How calls are guarded: breakers, retries, timeouts, hedges, bulkheads.
     pub resilience: GuardConfig,
+    /// What is done about calls that fail.
+    pub recovery: trunkline_gateway::RecoveryConfig,
     /// How many calls callers may make. A call has to fit every limit that holds for it.
     pub limits: Vec<trunkline_gateway::Limit>,
     /// Chains of tools.
@@ -69,6 +71,7 @@ impl Default for Config {
             service_timeout_ms: None,
             services: IndexMap::new(),
             resilience: GuardConfig::default(),
+            recovery: trunkline_gateway::RecoveryConfig::default(),
             limits: Vec::new(),
             flows: super::Flows::default(),
             children: IndexMap::new(),

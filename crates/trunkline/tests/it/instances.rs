@@ -276,3 +276,51 @@ async fn who_may_not_register_is_refused_and_what_is_asked_for_is_found() {
     assert_eq!(none["left_out"][0]["why"], "its version is 1.4.0", "{none}");
     assert_eq!(ask(json!({"capabilty": "names"})).await.0, 400);
 }
+
+#[tokio::test]
+async fn another_service_of_the_same_capability_stands_in_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut one, mut two) = (Stub::start("one").await, Stub::start("two").await);
+    let document = folder.path().join("names.yaml");
+    std::fs::write(&document, DOCUMENT).unwrap();
+    let service = |name: &str, stub: &Stub| {
+        let (document, url) = (document.display(), stub.url());
+        format!(
+            "  {name}: {{ capabilities: [names.read], openapi: {{ document: {document}, base_url: \"{url}\" }} }}\n"
+        )
+    };
+    let services = [service("first", &one), service("second", &two)].concat();
+    let config = |more: &str| format!("services:\n{services}recovery: {{ fail_over: [names] }}\n{more}");
+    let gateway = Gateway::start(&config("")).await;
+    let call = async || gateway.call("first__getName", &json!({}), &[]).await.json().await;
+    assert_eq!(call().await["result"]["structuredContent"]["name"], "one");
+    one.kill().await;
+    let answer = call().await;
+    assert_eq!(answer["result"]["structuredContent"]["name"], "two", "{answer}");
+    let told = &answer["result"]["_meta"]["trunkline.dev/recovery"];
+    assert_eq!(
+        (&told["answered_by"], &told["tried"][0]["tool"]),
+        (&json!("second__getName"), &json!("first__getName"))
+    );
+    // All three calls are in the record.
+    eventually("the calls are in the record", async || {
+        let ended = ["completed", "failed"].map(|end| format!("dev.trunkline.tool_execution.{end}.v1"));
+        let (good, bad) = (gateway.events(&ended[0]).await.len(), gateway.events(&ended[1]).await.len());
+        ((good, bad) == (2, 1)).then_some(())
+    })
+    .await;
+    // Where nobody can stand in, it is said who was asked.
+    two.kill().await;
+    let refused = call().await;
+    assert!(refused["detail"].as_str().is_some(), "{refused}");
+    // What the caller may not call does not stand in.
+    let two = Stub::start_at(two.address, "two").await;
+    gateway.configure(&config("policy: { rules: [{ effect: deny, service: second, tool: \"*\" }] }\n"));
+    eventually("it is denied", async || {
+        (gateway.call("second__getName", &json!({}), &[]).await.status == 403).then_some(())
+    })
+    .await;
+    two.calls_since();
+    assert!(call().await["result"].is_null());
+    assert_eq!(two.calls_since(), 0);
+}
