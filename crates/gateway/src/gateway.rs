@@ -143,8 +143,14 @@ impl Gateway {
         &self.catalog
     }
 
-    /// Ends what has waited too long: unanswered questions and idle sessions. To be called every few seconds.
-    pub fn sweep(&self) {
+    /// Ends what has waited too long: unanswered questions and idle sessions; and lets services be called in another way where
+    /// that is better. To be called every few seconds.
+    pub fn sweep(self: &Arc<Self>) {
+        for (service, change) in self.guards.adapt() {
+            tracing::info!(%service, reason = change.reason, "called in another way from now on");
+            let gateway = self.clone();
+            self.spawn(async move { gateway.recorder.strategy_changed(&service, &change).await });
+        }
         let rules = self.rules.load();
         self.parking.sweep();
         self.sessions.sweep(std::time::Duration::from_millis(rules.config.session_idle_ms));

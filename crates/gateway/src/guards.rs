@@ -9,6 +9,7 @@ use serde::Serialize;
 use trunkline_model::{Effects, ServiceId, Tool};
 use trunkline_orchestrator::{check, service};
 use trunkline_resilience::guard::{Chance, GuardState};
+use trunkline_resilience::strategy::{Change, Choice};
 use trunkline_resilience::{Care, Guard, GuardConfig, ServiceGuard};
 use utoipa::ToSchema;
 
@@ -82,6 +83,17 @@ impl Guards {
     pub(crate) fn back(&self, service: &ServiceId) {
         let tools = self.tools.read();
         tools.values().filter(|(of, _)| of == service).for_each(|(_, guard)| guard.back());
+    }
+
+    /// Lets every service choose anew how it is called. Gives what has changed.
+    pub(crate) fn adapt(&self) -> Vec<(ServiceId, Change)> {
+        let services = self.services.lock();
+        services.iter().filter_map(|(id, guard)| Some((id.clone(), guard.adapt()?))).collect()
+    }
+
+    /// What a service has chosen, where it was called.
+    pub(crate) fn choice(&self, service: &ServiceId) -> Option<Choice> {
+        self.services.lock().get(service).map(|guard| guard.choice())
     }
 
     /// How the guards of a service's tools are.

@@ -11,6 +11,7 @@ use trunkline_model::{
     Call, CallContext, Event, EventData, EventKind, Failure, Instance, InstanceStatus, Json, Outcome, Phase,
     Principal, ServiceId, ServiceStatus,
 };
+use trunkline_resilience::strategy::Change;
 use uuid::Uuid;
 
 use crate::pipeline::Request;
@@ -173,6 +174,11 @@ impl Recorder {
             "version": instance.version,
         });
         self.of_service(service, "instance", about).await;
+    }
+
+    /// A service is called in another way from now on.
+    pub(crate) async fn strategy_changed(&self, service: &ServiceId, change: &Change) {
+        self.of_service(service, "strategy", json!(change)).await;
     }
 
     async fn of_service(&self, service: &ServiceId, action: &'static str, about: Value) {

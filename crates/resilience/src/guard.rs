@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::bulkhead::{Bulkhead, Full};
 use crate::error::Error;
 use crate::latency::Latency;
+use crate::strategy::{self, Change, Choice, StrategyConfig};
 
 /// Calls there have to be before a timeout or a hedge goes by how long they took.
 const LEAST: u64 = 50;
@@ -40,6 +41,8 @@ pub struct GuardConfig {
     pub hedge: HedgeConfig,
     /// How many calls there may be at a time.
     pub bulkhead: BulkheadConfig,
+    /// How further attempts and hedges follow what is seen of the service.
+    pub strategy: StrategyConfig,
 }
 
 /// How failed calls are made again.
@@ -132,6 +135,7 @@ pub struct ServiceGuard {
     config: GuardConfig,
     bulkhead: Bulkhead,
     budget: Budget,
+    strategy: strategy::Strategy,
     chance: Chance,
 }
 
@@ -161,6 +165,7 @@ impl ServiceGuard {
         Arc::new(Self {
             bulkhead: Bulkhead::new(config.bulkhead.concurrent, config.bulkhead.queued),
             budget: Budget::new(config.retry.budget, config.retry.budget_min, now),
+            strategy: strategy::Strategy::new(config.strategy.clone(), config.retry.attempts, now),
             config,
             chance,
         })
@@ -170,6 +175,17 @@ impl ServiceGuard {
     #[must_use]
     pub fn config(&self) -> &GuardConfig {
         &self.config
+    }
+
+    /// What is chosen for it from what was seen.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        self.strategy.choice()
+    }
+
+    /// Chooses anew, where it is time. Gives what has changed.
+    pub fn adapt(&self) -> Option<Change> {
+        self.strategy.adapt(Instant::now().into_std())
     }
 
     /// How many calls run and wait now.
@@ -252,6 +268,8 @@ impl Guard {
             };
             let outcome = self.attempt(target, care, deadline, &waited, &make).await;
             let ended = Instant::now();
+            let good = verdict(&outcome) == Verdict::Good;
+            service.strategy.saw(good, ended - now, ended.into_std());
             let wish = match verdict(&outcome) {
                 Verdict::Good => {
                     self.latency.took(ended.into_std(), ended - now);
@@ -263,8 +281,8 @@ impl Guard {
                     wish
                 }
             };
-            let retry = &service.config.retry;
-            let may = care != Care::Once && attempt < retry.attempts && asks_again(&outcome);
+            let may =
+                care != Care::Once && attempt < service.strategy.choice().attempts && asks_again(&outcome);
             let pause = self.pause(attempt, wish);
             if !may || ended + pause >= deadline || !service.budget.take(ended.into_std()) {
                 return outcome;
@@ -327,7 +345,8 @@ impl Guard {
     }
 
     fn hedge_after(&self, care: Care) -> Option<Duration> {
-        let after = self.service.config.hedge.after;
+        let configured = self.service.config.hedge.after;
+        let after = self.service.strategy.hedge_after().filter(|_| configured <= 0.0).unwrap_or(configured);
         if care != Care::ReadOnly || after <= 0.0 {
             return None;
         }

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod latency;
 pub mod outlier;
 pub mod rate;
+pub mod strategy;
 pub mod window;
 
 pub use error::Error;

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use serde::Serialize;
 use trunkline_model::{InstanceStatus, Principal, PrincipalKind, ServiceState};
+use trunkline_resilience::strategy::Choice;
 use utoipa::ToSchema;
 
 use crate::Gateway;
@@ -40,6 +41,9 @@ pub(crate) struct Service {
     /// Where it runs, where that is several places: whether calls go there, and why not.
     #[schema(value_type = Vec<Object>)]
     instances: Vec<InstanceStatus>,
+    /// How its calls are made now, where that follows what was seen of it (`resilience.strategy`).
+    #[schema(value_type = Object)]
+    strategy: Option<Choice>,
     /// The tools that were called lately, and how they are guarded.
     tools_guarded: Vec<Guarded>,
     /// The last lines that it wrote to standard error, which may say more than its tools would: none for the holders
@@ -70,6 +74,7 @@ pub(crate) async fn list(
                 prompts: contents.prompts.len(),
                 resources: contents.resources.len() + contents.templates.len(),
                 instances: entry.service.instances(),
+                strategy: gateway.guards.choice(id),
                 tools_guarded: gateway.guards.states(id),
                 stderr: if keyed { Vec::new() } else { status.stderr },
             }

@@ -98,3 +98,32 @@ async fn callers_are_limited_each_by_itself() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=1_200).contains(&wait), "{wait}");
 }
+
+#[tokio::test]
+async fn a_service_that_fails_is_called_in_another_way_and_the_record_says_why() {
+    let shop = Shop::start().await;
+    let more = "resilience: { strategy: { adapt: true, interval_ms: 1000, min_calls: 10 }, \
+                breaker: { consecutive: 1000, min_calls: 1000 } }\n";
+    let gateway = Gateway::start(&format!("{}{more}", shop.config(""))).await;
+    chaos(&shop, "stock", json!({"fail_share": 1.0})).await;
+    let attempts = async || {
+        let services = gateway.get("/v1/services").await.json().await;
+        let all = services["services"].as_array().unwrap();
+        all.iter().find(|one| one["id"] == "shop-stock").unwrap()["strategy"]["attempts"].clone()
+    };
+    let turn = async |expected: u32| {
+        eventually("it is called in another way", async || {
+            for _ in 0..5 {
+                http::post(gateway.address, "/v1/tools/shop-stock__listItems:call", &[], "{}").await;
+            }
+            (attempts().await == expected).then_some(())
+        })
+        .await;
+    };
+    turn(1).await;
+    chaos(&shop, "stock", json!({})).await;
+    turn(3).await;
+    let changes = gateway.events("dev.trunkline.service_call.changed.v1").await;
+    let reasons = changes.iter().filter(|event| event.to_string().contains("of the attempts failed")).count();
+    assert_eq!(reasons, 2, "{changes:#?}");
+}
