@@ -1,5 +1,6 @@
 //! The `bench` task: measures a part in its release build, prints a table and one JSON line.
 
+mod balance;
 mod crates;
 mod event_log;
 mod flows;
@@ -17,6 +18,8 @@ pub(crate) enum Name {
     Resilience,
     /// How long finding a tool by what it can do takes among 10,000 services.
     Discover,
+    /// Calls over three instances of which one is slow, beside three that are well.
+    Balance(balance::Config),
     /// Durable runs beside Restate, and how much a gateway holds.
     Flows(flows::Config),
     /// Durable appends a second, beside a raw `fdatasync` loop.
@@ -29,6 +32,7 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
         Name::Gateway(config) => gateway::run(config),
         Name::Resilience => crates::run("trunkline-resilience", "guard"),
         Name::Discover => crates::run("trunkline-discovery", "discover"),
+        Name::Balance(config) => balance::run(config),
         Name::Flows(config) => flows::run(config),
         Name::EventLog => event_log::run(),
     }
