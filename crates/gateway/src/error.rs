@@ -22,6 +22,12 @@ pub enum Error {
         /// The service.
         service: String,
     },
+    /// The instance that has begun something is no longer there.
+    #[error("the instance of the service {service} that has begun this is no longer there")]
+    InstanceGone {
+        /// The service.
+        service: String,
+    },
     /// An instance can't be registered, or is not.
     #[error("the instance is not registered: {0}")]
     NotRegistered(String),
@@ -218,6 +224,7 @@ impl From<Error> for Failure {
             }
             Error::OverLimit { after, .. } => over_limit(detail, after),
             Error::NoInstance { .. } => no_instance(detail),
+            Error::InstanceGone { .. } => instance_gone(detail),
             Error::NotRegistered(_) => not_registered(detail),
             Error::OutcomeUnknown { call } => Self {
                 effect: EffectState::Unknown,
@@ -337,6 +344,11 @@ fn not_registered(detail: String) -> Failure {
 fn no_instance(detail: String) -> Failure {
     let next = "Nothing was done. Call again later; `trunkline services` says how its instances are.";
     Failure::service("TL1028", "No instance", detail, EffectState::None, next).status(503)
+}
+
+fn instance_gone(detail: String) -> Failure {
+    let next = "Find out what has happened, then begin anew.";
+    Failure::service("TL8011", "The instance is gone", detail, EffectState::Unknown, next).retry(Retry::No)
 }
 
 /// A caller has to wait.

@@ -5,8 +5,10 @@
 //! have done. Everything else is for the guard of the tool to decide, which stands before this.
 
 mod checks;
+mod place;
+mod tool;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -14,18 +16,26 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use trunkline_model::{
-    BoxFuture, Call, CallContext, Contents, EffectState, Failure, Instance, InstanceStatus, Json, Outcome,
-    Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolSpec,
+    BoxFuture, Call, CallContext, Contents, EffectState, Failure, Instance, InstanceStatus, Item, Json,
+    Operation, Outcome, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task, TaskOrder,
+    Tool,
 };
 use trunkline_resilience::balance::{BalanceConfig, Balancer, Endpoint, Flight, Sign};
+use trunkline_resilience::budget::Budget;
 use trunkline_resilience::guard::Verdict;
 use trunkline_resilience::outlier::Outliers;
 use trunkline_resilience::verdict;
 
 use crate::error::Error;
 use crate::gateway::{Sources, chance};
+use place::placed;
+use tool::PoolTool;
 
 pub use checks::{HealthConfig, Probe};
+
+/// Calls that are made at another instance though the first one was reached, as a share of all, and how many there may always
+/// be in ten seconds: an outage of all instances is not made worse. One that could not be reached costs nothing.
+const FAILOVERS: (f64, u32) = (0.2, 10);
 
 /// The most instances that one call is tried at.
 const MOST_TRIED: usize = 5;
@@ -38,6 +48,7 @@ struct Shared {
     observer: Arc<dyn ServiceObserver>,
     balancer: Balancer,
     outliers: Outliers,
+    failovers: Budget,
     members: ArcSwap<Members>,
     contents: ArcSwap<Contents>,
     /// What was last told.
@@ -78,12 +89,14 @@ impl Pool {
         config: BalanceConfig,
         sources: &Sources,
     ) -> Arc<Self> {
-        let outliers = Outliers::new(config.outliers.clone(), Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let outliers = Outliers::new(config.outliers.clone(), now);
         Arc::new(Self(Arc::new(Shared {
             id,
             observer,
             balancer: Balancer::new(config, chance(sources)),
             outliers,
+            failovers: Budget::new(FAILOVERS.0, FAILOVERS.1, now),
             members: ArcSwap::default(),
             contents: ArcSwap::default(),
             told: Mutex::default(),
@@ -155,13 +168,14 @@ impl Shared {
         self.observer.contents_changed(&self.id);
     }
 
-    /// The tools that any instance has, as the first that is well says they are; of prompts and resources those of the first.
+    /// The tools that any instance has, as the first that is well says they are; and all prompts and resources.
     fn gather(self: &Arc<Self>) {
         let members = self.members.load_full();
         let now = Instant::now().into_std();
         let (well, ill): (Vec<usize>, Vec<usize>) =
             (0..members.services.len()).partition(|&index| members.endpoints[index].is_usable(now));
         let mut tools: IndexMap<Arc<str>, Arc<dyn Tool>> = IndexMap::new();
+        let (mut prompts, mut resources, mut templates) = (Vec::new(), Vec::new(), Vec::new());
         let mut first: Option<Arc<Contents>> = None;
         for index in well.into_iter().chain(ill) {
             let contents = members.services[index].service.contents();
@@ -169,13 +183,17 @@ impl Shared {
                 let make = || -> Arc<dyn Tool> { Arc::new(PoolTool::new(tool, Arc::downgrade(self))) };
                 tools.entry(tool.spec().name.clone()).or_insert_with(make);
             }
+            add(&mut prompts, &contents.prompts);
+            add(&mut resources, &contents.resources);
+            add(&mut templates, &contents.templates);
             if first.is_none() && (!contents.tools.is_empty() || !contents.resources.is_empty()) {
                 first = Some(contents);
             }
         }
         // While nobody is there, what was last known stays.
         if let Some(first) = first {
-            let contents = Contents { tools: tools.into_values().collect(), ..Contents::clone(&first) };
+            let tools = tools.into_values().collect();
+            let contents = Contents { tools, prompts, resources, templates, ..Contents::clone(&first) };
             self.contents.store(Arc::new(contents));
         }
     }
@@ -234,6 +252,20 @@ impl Shared {
         }
     }
 
+    /// Does something at this one instance.
+    async fn at<'a>(
+        &'a self,
+        members: &'a Members,
+        index: usize,
+        work: BoxFuture<'a, Result<Outcome, Failure>>,
+    ) -> Result<Outcome, Failure> {
+        let endpoint = &members.endpoints[index];
+        let flight = endpoint.begin(Instant::now().into_std());
+        let outcome = work.await;
+        self.judge(members, endpoint, flight, &outcome);
+        outcome.map(|outcome| placed(&endpoint.instance().url, outcome))
+    }
+
     /// Does something at an instance, and at another one where nothing was done.
     async fn at_one<'a>(
         &'a self,
@@ -242,6 +274,7 @@ impl Shared {
         work: impl Fn(&'a Member) -> Option<BoxFuture<'a, Result<Outcome, Failure>>>,
     ) -> Result<Outcome, Failure> {
         let key = context.conversation.as_deref().unwrap_or(&context.principal.id);
+        self.failovers.call(Instant::now().into_std());
         let (mut tried, mut made, mut last) = (Vec::new(), 0, None);
         while made < MOST_TRIED {
             let start = Instant::now().into_std();
@@ -249,12 +282,14 @@ impl Shared {
             tried.push(index);
             let Some(work) = work(&members.services[index]) else { continue };
             made += 1;
-            let endpoint = &members.endpoints[index];
-            let flight = endpoint.begin(start);
-            let outcome = work.await;
-            self.judge(members, endpoint, flight, &outcome);
-            match outcome {
-                Err(failure) if goes_elsewhere(&failure) => last = Some(failure),
+            match self.at(members, index, work).await {
+                Err(failure) if goes_elsewhere(&failure) => {
+                    let reached = members.services[index].service.is_up();
+                    if reached && !self.failovers.take(Instant::now().into_std()) {
+                        return Err(failure);
+                    }
+                    last = Some(failure);
+                }
                 outcome => return outcome,
             }
         }
@@ -283,6 +318,25 @@ impl Shared {
             self.tell();
         }
     }
+}
+
+impl Member {
+    /// Whether it says that it has what is asked for.
+    fn lists(&self, call: &Call) -> bool {
+        let contents = self.service.contents();
+        let items = match call.operation {
+            Operation::ReadResource => &contents.resources,
+            Operation::GetPrompt => &contents.prompts,
+            _ => return false,
+        };
+        items.iter().any(|item| *item.key == *call.name)
+    }
+}
+
+/// Adds what is not there yet.
+fn add(all: &mut Vec<Item>, items: &[Item]) {
+    let known: HashSet<Arc<str>> = all.iter().map(|item| item.key.clone()).collect();
+    all.extend(items.iter().filter(|item| !known.contains(&item.key)).cloned());
 }
 
 /// Whether another instance may do what this one did not.
@@ -322,7 +376,19 @@ impl Service for Pool {
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
             let members = self.0.members.load_full();
-            self.0.at_one(&members, context, |member| Some(member.service.request(call, context))).await
+            if let Some((index, call)) = self.0.resumed(&members, call)? {
+                let work = members.services[index].service.request(&call, context);
+                return self.0.at(&members, index, work).await;
+            }
+            // Instances need not have the same; what none of them lists may still be there.
+            let listed = members.services.iter().any(|member| member.lists(call));
+            let work = |member: &'_ Member| (!listed || member.lists(call)).then(|| member.service.clone());
+            self.0
+                .at_one(&members, context, |member| {
+                    let service = work(member)?;
+                    Some(Box::pin(async move { service.request(call, context).await }))
+                })
+                .await
         })
     }
 
@@ -332,15 +398,10 @@ impl Service for Pool {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<Option<Task>, Failure>> {
         Box::pin(async move {
-            let mut failed = None;
-            for member in &self.0.members.load_full().services {
-                match member.service.task(id, context).await {
-                    Ok(Some(task)) => return Ok(Some(task)),
-                    Ok(None) => {}
-                    Err(failure) => failed = Some(failure),
-                }
-            }
-            failed.map_or(Ok(None), Err)
+            let members = self.0.members.load_full();
+            let (index, own) = self.0.keeper(&members, id)?;
+            let task = members.services[index].service.task(own.unwrap_or_default(), context).await?;
+            Ok(task.map(|task| Task { id: Arc::from(id), ..task }))
         })
     }
 
@@ -351,12 +412,9 @@ impl Service for Pool {
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<bool, Failure>> {
         Box::pin(async move {
-            for member in &self.0.members.load_full().services {
-                if let Ok(Some(_)) = member.service.task(id, context).await {
-                    return member.service.order_task(id, order, context).await;
-                }
-            }
-            Ok(false)
+            let members = self.0.members.load_full();
+            let (index, own) = self.0.keeper(&members, id)?;
+            members.services[index].service.order_task(own.unwrap_or_default(), order, context).await
         })
     }
 
@@ -371,48 +429,6 @@ impl Service for Pool {
                 }
             }
             failed.filter(|_| !done).map_or(Ok(()), Err)
-        })
-    }
-}
-
-/// A tool that several instances have.
-struct PoolTool {
-    spec: ToolSpec,
-    goes_on: bool,
-    pool: Weak<Shared>,
-}
-
-impl PoolTool {
-    fn new(tool: &Arc<dyn Tool>, pool: Weak<Shared>) -> Self {
-        Self { spec: tool.spec().clone(), goes_on: tool.goes_on(), pool }
-    }
-}
-
-impl Tool for PoolTool {
-    fn spec(&self) -> &ToolSpec {
-        &self.spec
-    }
-
-    fn goes_on(&self) -> bool {
-        self.goes_on
-    }
-
-    fn execute<'a>(
-        &'a self,
-        call: &'a Call,
-        context: &'a CallContext,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
-        Box::pin(async move {
-            let gone = || Error::NoInstance { service: self.spec.service.to_string() };
-            let pool = self.pool.upgrade().ok_or_else(gone)?;
-            let members = pool.members.load_full();
-            let of =
-                |member: &Member| -> Option<Arc<dyn Tool>> { member.tools.get(&self.spec.name).cloned() };
-            pool.at_one(&members, context, |member| {
-                let tool = of(member)?;
-                Some(Box::pin(async move { tool.execute(call, context).await }))
-            })
-            .await
         })
     }
 }

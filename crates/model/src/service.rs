@@ -103,6 +103,17 @@ pub trait Service: Send + Sync {
         Vec::new()
     }
 
+    /// Asks for a sign of life. Who asks does not wait for ever.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn ping(&self) -> BoxFuture<'_, Result<(), String>> {
+        let status = self.status();
+        let up = status.state == ServiceState::Up;
+        let cause = status.cause.unwrap_or_else(|| "it has not been reached yet".to_owned());
+        Box::pin(std::future::ready(if up { Ok(()) } else { Err(cause) }))
+    }
+
     /// What it offers, as last known.
     fn contents(&self) -> Arc<Contents>;
 

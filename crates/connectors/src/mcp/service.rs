@@ -281,6 +281,20 @@ impl Service for McpService {
         self.core.hub.status()
     }
 
+    fn ping(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            let Some(session) = self.core.link.session().await else {
+                return Err(self.core.unreachable().to_string());
+            };
+            let method = if session.revision.is_modern() { "server/discover" } else { "ping" };
+            match session.ask(method, "").await {
+                // An error of the server's own is an answer.
+                Ok(_) | Err(Error::Rpc(_)) => Ok(()),
+                Err(error) => Err(format!("{method}: {error}")),
+            }
+        })
+    }
+
     fn contents(&self) -> Arc<Contents> {
         self.core.hub.contents.load_full()
     }

@@ -11,7 +11,7 @@ use trunkline_resilience::balance::Sign;
 
 use super::Shared;
 
-/// How instances are checked. At most one of `http`, `tcp` and `command` is given; without any nothing is checked, and how an
+/// How instances are checked. At most one of `http`, `tcp`, `mcp` and `command` is given; without any nothing is checked, and how an
 /// instance is shows in its calls and its connection alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -21,6 +21,8 @@ pub struct HealthConfig {
     pub http: Option<String>,
     /// It takes connections.
     pub tcp: bool,
+    /// It answers `server/discover`, or `ping` in older revisions of MCP.
+    pub mcp: bool,
     /// A command that succeeds while it is well: program and arguments. `{url}`, `{host}` and `{port}` stand for the instance.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
@@ -39,6 +41,7 @@ impl Default for HealthConfig {
         Self {
             http: None,
             tcp: false,
+            mcp: false,
             command: Vec::new(),
             interval_ms: 5_000,
             timeout_ms: 2_000,
@@ -52,7 +55,7 @@ impl HealthConfig {
     /// Whether there is anything to check.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.http.is_some() || self.tcp || !self.command.is_empty()
+        self.http.is_some() || self.tcp || self.mcp || !self.command.is_empty()
     }
 }
 

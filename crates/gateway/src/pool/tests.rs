@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
-use trunkline_model::{CallId, Effects, Operation, Principal, Schema, ToolResult};
+use trunkline_model::{CallId, Effects, InputRequired, Principal, Resume, Schema, ToolResult, ToolSpec};
 use uuid::Uuid;
 
 use super::*;
@@ -132,19 +132,34 @@ fn places(fakes: &[Arc<Fake>]) -> Vec<Place> {
 }
 
 async fn call(pool: &Pool) -> Result<Outcome, Failure> {
+    make(pool, Operation::CallTool, "t", None).await
+}
+
+async fn make(
+    pool: &Pool,
+    operation: Operation,
+    name: &str,
+    resume: Option<Resume>,
+) -> Result<Outcome, Failure> {
     let call = Call {
         id: CallId(Uuid::nil()),
-        operation: Operation::CallTool,
+        operation,
         service: ServiceId::new("s"),
-        name: Arc::from("t"),
+        name: Arc::from(name),
         arguments: Json::empty_object(),
         meta: None,
-        resume: None,
+        resume,
         idempotency_key: None,
     };
+    match operation {
+        Operation::CallTool => pool.contents().tools[0].execute(&call, &context()).await,
+        _ => pool.request(&call, &context()).await,
+    }
+}
+
+fn context() -> CallContext {
     let deadline = Instant::now().into_std() + std::time::Duration::from_secs(10);
-    let context = CallContext::unattended(Arc::new(Principal::local()), deadline);
-    pool.contents().tools[0].execute(&call, &context).await
+    CallContext::unattended(Arc::new(Principal::local()), deadline)
 }
 
 #[tokio::test]
@@ -224,4 +239,135 @@ async fn a_check_that_fails_or_never_ends_takes_an_instance_out_and_a_good_one_b
     assert_eq!(pool.instances()[1].cause.as_deref(), Some("its check did not end within 2.0s"));
     assert_eq!(pool.status().state, ServiceState::Up);
     assert_eq!(ear.0.lock()[3..], ["http://1/ false", "http://1/ true", "http://1/ false"]);
+}
+
+/// What an instance gives out, and what comes back to it.
+struct Keeper {
+    id: ServiceId,
+    tool: Arc<KeeperTool>,
+    resource: Item,
+}
+
+struct KeeperTool {
+    spec: ToolSpec,
+    goes_on: AtomicBool,
+    heard: Mutex<Vec<String>>,
+}
+
+impl Keeper {
+    fn new(resource: &str) -> Arc<Self> {
+        let Fake { id, tool } = Arc::into_inner(Fake::new()).unwrap();
+        let spec = tool.spec.clone();
+        let tool = Arc::new(KeeperTool { spec, goes_on: false.into(), heard: Mutex::default() });
+        let raw = Json::from(json!({"uri": resource, "name": resource}));
+        Arc::new(Self { id, tool, resource: Item { key: Arc::from(resource), raw } })
+    }
+
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.tool.heard.lock())
+    }
+}
+
+fn task(id: &str) -> Task {
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let state = trunkline_model::TaskState::Working;
+    Task { id: Arc::from(id), state, message: None, created: now, updated: now, ttl_ms: None, poll_ms: None }
+}
+
+impl Tool for KeeperTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn execute<'a>(&'a self, call: &'a Call, _: &'a CallContext) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        Box::pin(async {
+            let state = call.resume.as_ref().map(|resume| resume.state.clone());
+            self.heard.lock().push(format!("call {state:?}"));
+            if self.goes_on.load(Ordering::Relaxed) {
+                return Ok(Outcome::Task(Box::new(task("t1"))));
+            }
+            let state = Some("own".to_owned());
+            Ok(Outcome::InputRequired(InputRequired { requests: Json::empty_object(), state }))
+        })
+    }
+}
+
+impl Service for Keeper {
+    fn id(&self) -> &ServiceId {
+        &self.id
+    }
+
+    fn status(&self) -> ServiceStatus {
+        let protocol = "fake".to_owned();
+        ServiceStatus { state: ServiceState::Up, cause: None, restarts: 0, protocol, stderr: Vec::new() }
+    }
+
+    fn contents(&self) -> Arc<Contents> {
+        let resources = vec![self.resource.clone()];
+        Arc::new(Contents { tools: vec![self.tool.clone()], resources, ..Contents::default() })
+    }
+
+    fn request<'a>(&'a self, call: &'a Call, _: &'a CallContext) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        Box::pin(async {
+            self.tool.heard.lock().push(format!("read {}", call.name));
+            Ok(ToolResult::text("ok", false).into())
+        })
+    }
+
+    fn task<'a>(&'a self, id: &'a str, _: &'a CallContext) -> BoxFuture<'a, Result<Option<Task>, Failure>> {
+        Box::pin(async move {
+            self.tool.heard.lock().push(format!("task {id}"));
+            Ok(Some(task(id)))
+        })
+    }
+
+    fn subscribe<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn what_an_instance_gave_out_comes_back_to_it() {
+    let (pool, ..) = pool(0);
+    let keepers: Vec<_> = (0..3).map(|n| Keeper::new(&format!("test://{n}"))).collect();
+    let place = |(n, keeper): (usize, &Arc<Keeper>)| {
+        (Instance::at(&format!("http://{n}/")), keeper.clone() as Arc<dyn Service>)
+    };
+    pool.replace(keepers.iter().enumerate().map(place).collect());
+    let Outcome::InputRequired(asked) = call(&pool).await.unwrap() else { panic!("it asks") };
+    let asker = keepers.iter().find(|keeper| !keeper.heard().is_empty()).unwrap();
+    let resume = Some(Resume { responses: Json::empty_object(), state: asked.state });
+    asker.tool.goes_on.store(true, Ordering::Relaxed);
+    let Outcome::Task(begun) = make(&pool, Operation::CallTool, "t", resume.clone()).await.unwrap() else {
+        panic!("it goes on")
+    };
+    let looked = pool.task(&begun.id, &context()).await.unwrap().unwrap();
+    assert_eq!(looked.id, begun.id);
+    assert_eq!(asker.heard(), [r#"call Some(Some("own"))"#, "task t1"]);
+
+    // Each resource is read where it is; one that nobody lists, anywhere.
+    assert_eq!(pool.contents().resources.len(), 3);
+    for (n, keeper) in keepers.iter().enumerate() {
+        for _ in 0..5 {
+            make(&pool, Operation::ReadResource, &format!("test://{n}"), None).await.unwrap();
+        }
+        assert_eq!(keeper.heard(), vec![format!("read test://{n}"); 5]);
+    }
+    make(&pool, Operation::ReadResource, "test://other", None).await.unwrap();
+
+    pool.replace(Vec::new());
+    assert_eq!(pool.task(&begun.id, &context()).await.unwrap_err().code, "TL8011");
+    assert_eq!(make(&pool, Operation::CallTool, "t", resume).await.unwrap_err().code, "TL8011");
+}
+
+#[tokio::test]
+async fn an_outage_of_all_instances_is_not_made_worse() {
+    let (pool, fakes, _) = pool(3);
+    fakes.iter().for_each(|fake| fake.tool.away.store(true, Ordering::Relaxed));
+    for _ in 0..1_000 {
+        assert!(call(&pool).await.is_err());
+    }
+    // Their status says that they are reached.
+    let made: usize = fakes.iter().map(|fake| fake.calls()).sum();
+    assert!((1_000..=1_210).contains(&made), "{made}");
 }

@@ -204,6 +204,19 @@ impl Fleet {
     }
 
     fn probe(&self, config: HealthConfig) -> Probe {
+        if config.mcp {
+            let pool = Arc::downgrade(&self.pool);
+            return Arc::new(move |url| {
+                let pool = pool.clone();
+                Box::pin(async move {
+                    let places = pool.upgrade().map(|pool| pool.places()).unwrap_or_default();
+                    match places.into_iter().find(|(instance, _)| instance.url == url) {
+                        Some((_, service)) => service.ping().await,
+                        None => Err("it is no longer an instance of the service".to_owned()),
+                    }
+                })
+            });
+        }
         let http = self.workshop.http.clone();
         let limit = Duration::from_millis(config.timeout_ms);
         let check = match (config.http, config.command) {

@@ -30,19 +30,31 @@ fn to_table(answer: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    let rows: Vec<_> = answer["services"]
-        .as_array()
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let instance = |instance: Value| {
+        let state = if instance["healthy"] == true { "up" } else { "out" };
+        [
+            format!("  {}", text(&instance["url"])),
+            state.to_owned(),
+            String::new(),
+            String::new(),
+            text(&instance["zone"]),
+            short(instance["cause"].as_str().unwrap_or_default(), 80),
+        ]
+    };
+    let rows: Vec<_> = list(&answer["services"])
         .into_iter()
-        .flatten()
-        .map(|service| {
-            [
+        .flat_map(|service| {
+            let instances = list(&service["instances"]).into_iter().map(instance);
+            let row = [
                 text(&service["id"]),
                 text(&service["state"]),
                 text(&service["tools"]),
                 text(&service["restarts"]),
                 text(&service["protocol"]),
                 short(service["cause"].as_str().unwrap_or_default(), 80),
-            ]
+            ];
+            std::iter::once(row).chain(instances).collect::<Vec<_>>()
         })
         .collect();
     table(["SERVICE", "STATE", "TOOLS", "RESTARTS", "PROTOCOL", "CAUSE"], &rows)

@@ -258,10 +258,14 @@ impl Validator<'_> {
             }
         }
         if let Some(health) = &service.health {
-            let given = [health.http.is_some(), health.tcp, !health.command.is_empty()];
+            let given = [health.http.is_some(), health.tcp, health.mcp, !health.command.is_empty()];
             if given.into_iter().filter(|given| *given).count() != 1 {
-                let fix = "Write http: /healthz, tcp: true, or command: [program, argument].";
+                let fix = "Write http: /healthz, tcp: true, mcp: true, or command: [program, argument].";
                 self.invalid("exactly one kind of check is needed", fix, &path.join("health"));
+            }
+            if health.mcp && service.mcp.is_none() {
+                let fix = "Write http: /healthz or tcp: true.";
+                self.invalid("this is no MCP server", fix, &path.join("health").join("mcp"));
             }
         }
     }

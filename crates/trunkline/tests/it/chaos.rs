@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::process::{Gateway, Listening, chaos};
+use crate::support::client::Modern;
+use crate::support::process::{Gateway, Listening, TRUNKLINE, chaos, fixture};
 use crate::support::shop::Shop;
 use crate::support::{eventually, http, within};
 
@@ -76,6 +77,56 @@ async fn a_check_that_is_never_answered_has_failed() {
     .await;
     assert!(cause.as_str().is_some_and(|cause| !cause.is_empty()), "{cause}");
     assert_eq!(read(&gateway, 50).await, Vec::<Value>::new());
+
+    // People see it as well.
+    let run = async |command: &str| {
+        let mut program = tokio::process::Command::new(TRUNKLINE);
+        program.arg(command).current_dir(gateway.folder.path());
+        program.env("TRUNKLINE_LISTEN", gateway.address.to_string());
+        program.env("TRUNKLINE_SERVER", format!("http://{}", gateway.address));
+        String::from_utf8(program.output().await.unwrap().stdout).unwrap()
+    };
+    let (doctor, services) = (run("doctor").await, run("services").await);
+    let told = format!("up, but no calls go to its instance {}", url(&mute));
+    assert!(doctor.contains(&told), "{doctor}");
+    let line = services.lines().find(|line| line.contains(&url(&mute))).unwrap_or_default();
+    assert!(line.contains(" out "), "{services}");
+}
+
+#[tokio::test]
+async fn an_mcp_server_that_no_longer_answers_is_found_by_its_check() {
+    let servers = [fixture(&[]).await, fixture(&[]).await];
+    // All is well at first; then nothing passes any more, on connections that are open as well.
+    let script = "steps: [{ for_ms: 1500 }, { faults: [{ kind: half_open }] }]";
+    let mute = chaos(&url(&servers[0]), script).await;
+    let config = format!(
+        "services:\n  f:\n    mcp: {{}}\n    instances: [{{ url: \"{}/mcp\" }}, {{ url: \"{}/mcp\" }}]\n    \
+         health: {{ mcp: true, interval_ms: 100, timeout_ms: 300, healthy_after: 1, unhealthy_after: 2 }}\n",
+        url(&mute),
+        url(&servers[1])
+    );
+    let gateway = Gateway::start(&config).await;
+    let cause = eventually("one is out and the other is not", async || {
+        let services = gateway.get("/v1/services").await.json().await;
+        let instances = &services["services"][0]["instances"];
+        let out = instances[0]["healthy"] == false && instances[1]["healthy"] == true;
+        out.then(|| instances[0]["cause"].clone())
+    })
+    .await;
+    assert!(cause.as_str().is_some_and(|cause| cause.contains("its check")), "{cause}");
+    let client = Modern::new(gateway.address);
+    for _ in 0..10 {
+        let answer = client.call("f__test_simple_text", json!({})).await;
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+    }
+    // A question is answered to the instance that asked it.
+    let mut said = client.call("f__ask_twice", json!({})).await;
+    for answer in [json!({ "name": "Ada" }), json!({ "colour": "green" })] {
+        let asked = said["result"]["inputRequests"].as_object().unwrap_or_else(|| panic!("{said}"));
+        let answers = json!({ asked.keys().next().unwrap(): { "action": "accept", "content": answer } });
+        said = client.go_on("f__ask_twice", &said["result"]["requestState"], answers).await;
+    }
+    assert!(said["result"]["content"].is_array(), "{said}");
 }
 
 #[tokio::test]

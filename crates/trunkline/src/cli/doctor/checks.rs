@@ -158,6 +158,14 @@ async fn services(loaded: &Loaded, running: Option<&Client>, checks: &mut Vec<Ch
 
 fn live_service(name: String, service: &Value) -> Check {
     let text = |key: &str| service[key].as_str().unwrap_or_default();
+    let out = |instance: &&Value| instance["healthy"] == false;
+    if let Some(instance) = service["instances"].as_array().and_then(|all| all.iter().find(out))
+        && text("state") == "up"
+    {
+        let part = |key: &str| instance[key].as_str().unwrap_or_default();
+        let detail = format!("up, but no calls go to its instance {}: {}", part("url"), part("cause"));
+        return Check::warning(name, detail, "Calls go to the others; mend what the cause names.");
+    }
     if text("state") == "up" {
         return Check::ok(name, format!("up, {}, {} tools", text("protocol"), service["tools"]));
     }
@@ -186,6 +194,7 @@ async fn reachable(name: String, service: &Service) -> Check {
         urls.extend(openapi.base_url.as_deref());
         urls.extend(Some(openapi.document.as_str()).filter(|document| is_url(document)));
     }
+    urls.extend(service.instances.iter().map(|instance| instance.url.as_str()));
     for (program, _) in &programs {
         if find_program(program).is_none() {
             let fix = format!("Install {program}, or write its whole path.");
