@@ -20,6 +20,11 @@ pub(crate) enum Name {
     Discover,
     /// Calls over three instances of which one is slow, beside three that are well.
     Balance(balance::Config),
+    /// How well and how fast tools are found by requests in plain words.
+    Search {
+        /// Folders with tools.jsonl and queries.jsonl, or folders of such; the development sets where left out.
+        folders: Vec<std::path::PathBuf>,
+    },
     /// Durable runs beside Restate, and how much a gateway holds.
     Flows(flows::Config),
     /// Durable appends a second, beside a raw `fdatasync` loop.
@@ -31,6 +36,7 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
     match name {
         Name::Gateway(config) => gateway::run(config),
         Name::Resilience => crates::run("trunkline-resilience", "guard"),
+        Name::Search { folders } => crates::search(folders),
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),
         Name::Flows(config) => flows::run(config),

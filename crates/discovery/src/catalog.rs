@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
+use parking_lot::RwLock;
 use trunkline_model::{Service, ServiceId};
 
 use crate::discover::About;
+use crate::search::{Hit, SearchIndex};
 pub use entries::{ItemEntry, ToolEntry};
 pub use snapshot::Snapshot;
 
@@ -62,6 +64,7 @@ pub struct Catalog {
     services: ArcSwap<IndexMap<ServiceId, Registered>>,
     snapshot: ArcSwap<Snapshot>,
     rebuild: parking_lot::Mutex<u64>,
+    search: RwLock<SearchIndex>,
 }
 
 impl Catalog {
@@ -72,6 +75,7 @@ impl Catalog {
             services: ArcSwap::default(),
             snapshot: ArcSwap::default(),
             rebuild: parking_lot::Mutex::new(0),
+            search: RwLock::default(),
         }
     }
 
@@ -93,12 +97,42 @@ impl Catalog {
         *generation += 1;
         let new = Arc::new(Snapshot::build(&self.services.load(), *generation));
         let old = self.snapshot.swap(new.clone());
+        self.find_again(&old, &new);
         Changes {
             tools: !old.tools.values().map(|t| &t.listed).eq(new.tools.values().map(|t| &t.listed)),
             prompts: !listed(&old.prompts).eq(listed(&new.prompts)),
             resources: !listed(&old.resources).eq(listed(&new.resources))
                 || !listed(&old.templates).eq(listed(&new.templates)),
         }
+    }
+
+    /// Brings the search up to date.
+    fn find_again(&self, old: &Snapshot, new: &Snapshot) {
+        let mut search = self.search.write();
+        for name in old.tools.keys().filter(|name| !new.tools.contains_key(*name)) {
+            search.remove(name);
+        }
+        for (name, entry) in &new.tools {
+            if old.tools.get(name).is_none_or(|known| known.listed != entry.listed) {
+                entry.be_found(|document| search.insert(name, &document));
+            }
+        }
+    }
+
+    /// The tools that fit a request in plain words, the best first, of those that `may` be told of; each with how well it
+    /// fits beside the best, from 0 to 1.
+    #[must_use]
+    pub fn search(
+        &self,
+        request: &str,
+        limit: usize,
+        may: impl Fn(&ToolEntry) -> bool,
+    ) -> Vec<(ToolEntry, f32)> {
+        let snapshot = self.snapshot();
+        let may = |name: &str| snapshot.tools.get(name).is_some_and(&may);
+        let hits = self.search.read().search(request, limit, may);
+        let entry = |hit: Hit| Some((snapshot.tools.get(&hit.key)?.clone(), hit.score));
+        hits.into_iter().filter_map(entry).collect()
     }
 
     /// What can be called now.

@@ -2,5 +2,6 @@
 
 pub mod catalog;
 pub mod discover;
+pub mod search;
 
 pub use catalog::{Catalog, Changes, ItemEntry, Names, Registered, Snapshot, ToolEntry};

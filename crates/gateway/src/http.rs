@@ -42,6 +42,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(tools::call))
         .routes(routes!(services::list))
         .routes(routes!(registry::discover))
+        .routes(routes!(registry::search))
         .routes(routes!(registry::register, registry::deregister))
         .routes(routes!(events::list, publish::publish))
         .routes(routes!(webhooks::receive))

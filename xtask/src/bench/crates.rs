@@ -1,4 +1,4 @@
-//! `bench resilience` and `bench discover`: the benchmarks of crates, which print their own tables and JSON lines.
+//! Benchmarks of crates, which print their own tables and JSON lines.
 
 use std::process::Command;
 
@@ -9,5 +9,15 @@ use crate::workspace::root;
 pub(super) fn run(package: &str, name: &str) -> anyhow::Result<bool> {
     let bench = ["bench", "--quiet", "--package", package, "--bench", name];
     command::run(Command::new("cargo").args(bench).current_dir(root()))?;
+    Ok(true)
+}
+
+/// Runs the benchmark of the search.
+pub(super) fn search(folders: &[std::path::PathBuf]) -> anyhow::Result<bool> {
+    let shared = root().join("../shared/data/toolsearch");
+    let folders = if folders.is_empty() { &[shared][..] } else { folders };
+    let bench = ["bench", "--quiet", "--package", "trunkline-discovery", "--bench", "search", "--"];
+    let folders: Vec<_> = folders.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
+    command::run(Command::new("cargo").args(bench).args(folders).current_dir(root()))?;
     Ok(true)
 }

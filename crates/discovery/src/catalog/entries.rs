@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::discover::About;
+use crate::search::Document;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -61,6 +62,44 @@ impl ToolEntry {
             tool,
             about,
         }
+    }
+}
+
+impl ToolEntry {
+    /// Gives the words that it is found by.
+    pub(super) fn be_found(&self, take: impl FnOnce(Document<'_>)) {
+        let spec = self.tool.spec();
+        let mut document = Document {
+            name: &spec.name,
+            description: &spec.description,
+            terms: vec![spec.service.as_str()],
+            ..Document::default()
+        };
+        document.terms.extend(spec.title.as_deref());
+        let capabilities = spec.capabilities.iter().chain(&self.about.capabilities);
+        document.terms.extend(capabilities.map(trunkline_model::Capability::as_str));
+        let mut parameters = Vec::new();
+        named(spec.input.document(), NESTED, &mut parameters);
+        for (name, schema) in parameters {
+            document.parameters.push(name);
+            document.about_parameters.extend(schema.get("description").and_then(|about| about.as_str()));
+        }
+        take(document);
+    }
+}
+
+/// How deep parameters are looked for: the body of a request is one of its parameters.
+const NESTED: usize = 3;
+
+/// The parameters that a schema names.
+fn named<'a>(schema: &'a serde_json::Value, depth: usize, found: &mut Vec<(&'a str, &'a serde_json::Value)>) {
+    const MOST: usize = 200;
+    for (name, schema) in schema.get("properties").and_then(|all| all.as_object()).into_iter().flatten() {
+        if depth == 0 || found.len() >= MOST {
+            return;
+        }
+        found.push((name, schema));
+        named(schema, depth - 1, found);
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, Query as Parameters, State};
 use axum::{Extension, Json};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use trunkline_discovery::ToolEntry;
 use trunkline_discovery::discover::{Found, Query};
-use trunkline_model::{Operation, Principal, ServiceId};
-use utoipa::IntoParams;
+use trunkline_model::{Effects, Operation, Principal, ServiceId};
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::leases::{Lease, Registration};
@@ -36,6 +37,70 @@ pub(crate) async fn discover(
 ) -> Result<Json<Found>, Problem> {
     let query: Query = read(&gateway, body).await?;
     Ok(Json(gateway.discover(&query, &principal)?))
+}
+
+/// What is looked for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    /// What is to be done, in plain words.
+    q: String,
+    /// The most tools, up to 100; 10 where left out.
+    limit: Option<usize>,
+}
+
+/// The tools that fit a request in plain words.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Fitting {
+    /// The best first.
+    tools: Vec<Fits>,
+}
+
+/// A tool that fits.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Fits {
+    /// The name to call it by.
+    name: String,
+    /// The service that it belongs to.
+    service: String,
+    /// A title for people.
+    title: Option<String>,
+    /// What it does.
+    description: String,
+    /// What it does to the world.
+    #[schema(value_type = Object)]
+    effects: Effects,
+    /// How well it fits beside the best, from 0 to 1.
+    score: f32,
+}
+
+/// Finds tools by what is to be done, in plain words, that can be called now and that the caller may call.
+#[utoipa::path(get, path = "/v1/search", params(Request), responses((status = 200, body = Fitting)))]
+pub(crate) async fn search(
+    State(gateway): State<Arc<Gateway>>,
+    Extension(principal): Extension<Arc<Principal>>,
+    request: Result<Parameters<Request>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Fitting>, Problem> {
+    let Parameters(request) = request.map_err(|error| Error::Params(error.body_text()))?;
+    let rules = gateway.rules.load();
+    let limit = request.limit.unwrap_or(10).clamp(1, 100);
+    let found = gateway.catalog.search(&request.q, limit, |entry| {
+        let spec = entry.tool.spec();
+        let decided = rules.authorizer.decide(&principal, &spec.service, &spec.name, Operation::CallTool);
+        decided.allow && entry.service.is_up()
+    });
+    let fits = |(entry, score): (ToolEntry, f32)| {
+        let spec = entry.tool.spec();
+        Fits {
+            name: entry.name.to_string(),
+            service: spec.service.to_string(),
+            title: spec.title.clone(),
+            description: spec.description.clone(),
+            effects: spec.effects,
+            score,
+        }
+    };
+    Ok(Json(Fitting { tools: found.into_iter().map(fits).collect() }))
 }
 
 /// Registers an instance of a service, or renews its lease: called again before its time is over.

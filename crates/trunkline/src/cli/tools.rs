@@ -11,10 +11,13 @@ use super::{OutputArgs, block_on};
 /// The most pages that are read.
 const MAX_PAGES: usize = 1000;
 
-/// List the tools of the running gateway.
+/// The most tools that a request finds.
+const MOST: &str = "20";
+
+/// List the tools of the running gateway, or find those that fit a request in plain words.
 #[derive(Debug, clap::Args)]
 pub(super) struct Tools {
-    /// Only tools with all these words in their name, title, description or service.
+    /// What is to be done, in plain words: the tools that fit, the best first.
     query: Vec<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -25,6 +28,7 @@ pub(super) struct Tools {
 #[derive(Debug, Deserialize)]
 struct Page {
     tools: Vec<Value>,
+    #[serde(default)]
     next_cursor: Option<String>,
 }
 
@@ -36,10 +40,12 @@ struct Listing {
 impl Tools {
     pub(super) fn run(self) -> Result<(), Stop> {
         let client = self.server.client()?;
-        let mut tools = block_on(all(&client))?;
-        let words: Vec<_> =
-            self.query.iter().flat_map(|q| q.split_whitespace()).map(str::to_lowercase).collect();
-        tools.retain(|tool| fits(tool, &words));
+        let tools = match self.query.join(" ") {
+            words if words.trim().is_empty() => block_on(all(&client))?,
+            words => {
+                block_on(client.get::<Page>(&["v1", "search"], &[("q", &words), ("limit", MOST)]))?.tools
+            }
+        };
         Ok(print_data(self.output.output, &Listing { tools }, |listing| to_table(&listing.tools))?)
     }
 }
@@ -57,12 +63,6 @@ pub(super) async fn all(client: &Client) -> Result<Vec<Value>, Stop> {
         }
     }
     Err(client.answer(format!("the list of tools has no end after {MAX_PAGES} pages")).into())
-}
-
-fn fits(tool: &Value, words: &[String]) -> bool {
-    let text = ["name", "title", "description", "service"].map(|key| tool[key].as_str().unwrap_or_default());
-    let text = text.join("\n").to_lowercase();
-    words.iter().all(|word| text.contains(word))
 }
 
 fn to_table(tools: &[Value]) -> String {
@@ -88,19 +88,4 @@ fn effects(effects: &Value) -> String {
         "changes"
     };
     word.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn all_words_are_looked_for_everywhere() {
-        let tool = json!({"name": "git__log", "description": "Shows commits", "service": "git"});
-        assert!(fits(&tool, &["commits".into(), "git".into()]));
-        assert!(!fits(&tool, &["commits".into(), "orders".into()]));
-        assert!(fits(&tool, &[]));
-    }
 }

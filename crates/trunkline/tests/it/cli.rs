@@ -298,15 +298,22 @@ fn tools_are_listed_over_all_pages_and_searched() {
     let (url, asked) = door(vec![
         json_answer("200 OK", &json!({"tools": [tool("git__log")], "next_cursor": "a b"})),
         json_answer("200 OK", &json!({"tools": [tool("git__show")], "next_cursor": null})),
+        json_answer("200 OK", &json!({"tools": [tool("git__show")]})),
     ]);
     let here = folder(&[]);
-    let run =
-        trunkline_with(here.path(), &["tools", "show", "--server", &url], &[("TRUNKLINE_API_KEY", MARKER)]);
-    assert_eq!(run.code, 0, "{}", run.err);
-    assert_eq!(run.out, "NAME       SERVICE  EFFECTS  DESCRIPTION\ngit__show  git      reads    Does\n");
+    let run = |words: &[&str]| {
+        let arguments = [&["tools"], words, &["--server", &url]].concat();
+        trunkline_with(here.path(), &arguments, &[("TRUNKLINE_API_KEY", MARKER)])
+    };
+    let all = run(&[]);
+    assert_eq!(all.code, 0, "{}", all.err);
+    assert!(all.out.contains("git__log") && all.out.contains("git__show"), "{}", all.out);
+    let some = run(&["what", "was done"]);
+    assert_eq!(some.out, "NAME       SERVICE  EFFECTS  DESCRIPTION\ngit__show  git      reads    Does\n");
     let asked = asked.join().unwrap();
     assert!(asked[0].contains(&format!("authorization: Bearer {MARKER}")), "{}", asked[0]);
     assert!(asked[1].starts_with("GET /v1/tools?cursor=a+b HTTP/1.1"), "{}", asked[1]);
+    assert!(asked[2].starts_with("GET /v1/search?q=what+was+done&limit=20 HTTP/1.1"), "{}", asked[2]);
 }
 
 #[test]

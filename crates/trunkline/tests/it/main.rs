@@ -17,6 +17,7 @@ mod life;
 mod questions;
 mod reload;
 mod resilience;
+mod search;
 mod stdio;
 mod support;
 mod tasks;

@@ -1,0 +1,222 @@
+//! Tools in plain words: a request in, the tools that fit it out, the best first.
+//!
+//! Lexical search, BM25F (Robertson and Zaragoza 2009): a word counts for how rare it is among the tools and for where it stands,
+//! in the name most. A request of several clauses is also asked clause by clause, so that each of several wishes finds its tool.
+//! One index for all, updated in place.
+
+mod clauses;
+mod text;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use text::Words;
+
+/// How soon more of the same word counts no more.
+const K1: f32 = 1.2;
+
+/// How much the length of a field counts.
+const B: f32 = 0.75;
+
+/// The share of a score that comes from the best clause, where there are several.
+const OF_CLAUSES: f32 = 0.5;
+
+/// The longest request that is read, in bytes; of more only the beginning is.
+const LONGEST: usize = 16 << 10;
+
+/// What a tool says in the places where a word counts differently.
+#[derive(Clone, Debug, Default)]
+pub struct Document<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it does.
+    pub description: &'a str,
+    /// Names of parameters.
+    pub parameters: Vec<&'a str>,
+    /// What is said of its parameters.
+    pub about_parameters: Vec<&'a str>,
+    /// What it can do, and other words that it is known by.
+    pub terms: Vec<&'a str>,
+}
+
+/// How much a word in each place counts: name, description, parameters, what is said of these, other terms.
+const WEIGHTS: [f32; FIELDS] = [3.0, 1.0, 1.0, 0.5, 1.0];
+const FIELDS: usize = 5;
+
+/// Length that a field counts as having at least, so that the words of a short one don't count for too much.
+const SHORTEST: f32 = 1.0;
+
+/// A tool that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Its key.
+    pub key: Arc<str>,
+    /// How well it fits, from 0 to 1 beside the best of this request.
+    pub score: f32,
+}
+
+/// The tools, by the words that they are told of with.
+#[derive(Default)]
+pub struct SearchIndex {
+    words: Words,
+    /// By number of a word: which tools have it, and how much it counts there.
+    postings: Vec<Vec<(u32, f32)>>,
+    /// By number of a tool; none where one was removed.
+    tools: Vec<Option<Arc<str>>>,
+    numbers: HashMap<Arc<str>, u32>,
+    free: Vec<u32>,
+    /// The words of each tool, to remove it again.
+    known: Vec<Vec<u32>>,
+    /// How many words each field has, over all tools.
+    lengths: [f32; FIELDS],
+    /// The same of each tool.
+    own_lengths: Vec<[f32; FIELDS]>,
+}
+
+impl SearchIndex {
+    /// How many tools there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Adds a tool, or puts it in place of the one of the same key.
+    pub fn insert(&mut self, key: &Arc<str>, document: &Document<'_>) {
+        self.remove(key);
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.tools.push(None);
+            self.known.push(Vec::new());
+            self.own_lengths.push([0.0; FIELDS]);
+            u32::try_from(self.tools.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.tools[number as usize] = Some(key.clone());
+        self.numbers.insert(key.clone(), number);
+        let mut counts: HashMap<u32, [f32; FIELDS]> = HashMap::new();
+        let mut lengths = [0.0; FIELDS];
+        let mut take = |words: &mut Words, field: usize, text: &str| {
+            words.learn(text, |word| {
+                counts.entry(word).or_default()[field] += 1.0;
+                lengths[field] += 1.0;
+            });
+        };
+        let words = &mut self.words;
+        take(words, 0, document.name);
+        take(words, 1, document.description);
+        document.parameters.iter().for_each(|text| take(words, 2, text));
+        document.about_parameters.iter().for_each(|text| take(words, 3, text));
+        document.terms.iter().for_each(|text| take(words, 4, text));
+        for (all, own) in self.lengths.iter_mut().zip(lengths) {
+            *all += own;
+        }
+        self.postings.resize_with(self.words.len(), Vec::new);
+        let usual = self.usual_lengths();
+        for (word, counts) in &counts {
+            let weighted: f32 = (0..FIELDS)
+                .map(|field| {
+                    let norm = 1.0 - B + B * lengths[field] / usual[field];
+                    WEIGHTS[field] * counts[field] / norm
+                })
+                .sum();
+            self.postings[*word as usize].push((number, weighted / (K1 + weighted)));
+        }
+        self.known[number as usize] = counts.into_keys().collect();
+        self.own_lengths[number as usize] = lengths;
+    }
+
+    /// Removes a tool. Gives whether it was there.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let Some(number) = self.numbers.remove(key) else { return false };
+        let index = number as usize;
+        for word in std::mem::take(&mut self.known[index]) {
+            self.postings[word as usize].retain(|(tool, _)| *tool != number);
+        }
+        for (all, own) in self.lengths.iter_mut().zip(self.own_lengths[index]) {
+            *all -= own;
+        }
+        self.tools[index] = None;
+        self.free.push(number);
+        true
+    }
+
+    /// How long each field is on average, over the tools that there are.
+    #[expect(clippy::cast_precision_loss, reason = "a count of tools")]
+    fn usual_lengths(&self) -> [f32; FIELDS] {
+        let count = self.numbers.len().max(1) as f32;
+        self.lengths.map(|length| (length / count).max(SHORTEST))
+    }
+
+    /// The tools that fit a request, the best first, of those that `may` be told of.
+    #[must_use]
+    pub fn search(&self, request: &str, limit: usize, may: impl Fn(&str) -> bool) -> Vec<Hit> {
+        let request = text::beginning(request, LONGEST);
+        let mut scores = vec![0.0; self.tools.len()];
+        self.score(request, &mut scores);
+        let clauses = clauses::of(request);
+        if clauses.len() > 1 {
+            normalise(&mut scores);
+            let (mut best, mut own) = (vec![0.0_f32; scores.len()], vec![0.0; scores.len()]);
+            for clause in clauses {
+                own.fill(0.0);
+                self.score(clause, &mut own);
+                normalise(&mut own);
+                for (best, own) in best.iter_mut().zip(&own) {
+                    *best = best.max(*own);
+                }
+            }
+            for (score, best) in scores.iter_mut().zip(best) {
+                *score = (1.0 - OF_CLAUSES) * *score + OF_CLAUSES * best;
+            }
+        }
+        let mut found: Vec<(f32, &Arc<str>)> = Vec::new();
+        for (score, key) in scores.into_iter().zip(&self.tools) {
+            if let Some(key) = key.as_ref().filter(|key| score > 0.0 && may(key)) {
+                found.push((score, key));
+            }
+        }
+        let order =
+            |a: &(f32, &Arc<str>), b: &(f32, &Arc<str>)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1));
+        if found.len() > limit && limit > 0 {
+            found.select_nth_unstable_by(limit - 1, order);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(order);
+        let most = found.first().map_or(1.0, |(score, _)| *score);
+        let hit = |(score, key): (f32, &Arc<str>)| Hit { key: key.clone(), score: score / most };
+        found.into_iter().take(limit).map(hit).collect()
+    }
+
+    /// Adds what each tool scores for a text.
+    #[expect(clippy::cast_precision_loss, reason = "counts of tools")]
+    fn score(&self, request: &str, scores: &mut [f32]) {
+        let all = self.numbers.len() as f32;
+        let mut asked: HashMap<u32, f32> = HashMap::new();
+        self.words.known(request, |word| *asked.entry(word).or_default() += 1.0);
+        for (word, times) in asked {
+            let postings = &self.postings[word as usize];
+            let having = postings.len() as f32;
+            let rare = (1.0 + (all - having + 0.5) / (having + 0.5)).ln();
+            // Said twice it counts a little more.
+            let weight = rare * (1.0 + (times - 1.0) * 0.25).min(2.0);
+            for (tool, counts) in postings {
+                scores[*tool as usize] += weight * counts;
+            }
+        }
+    }
+}
+
+/// From 0 to 1, where there is anything.
+fn normalise(scores: &mut [f32]) {
+    let most = scores.iter().copied().fold(0.0_f32, f32::max);
+    if most > 0.0 {
+        scores.iter_mut().for_each(|score| *score /= most);
+    }
+}
+
+#[cfg(test)]
+mod tests;
