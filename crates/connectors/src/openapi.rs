@@ -15,6 +15,7 @@ mod config;
 #[cfg(test)]
 mod corpus;
 mod document;
+mod freshness;
 mod health;
 mod inputs;
 mod lower;

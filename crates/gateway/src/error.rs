@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_model::{CallId, EffectState, Failure, Json, Retry, Violation};
+use trunkline_model::{CallId, EffectState, Failure, Json, Quota, Retry, Violation};
 
 /// What can go wrong in the doors and the pipeline. Each has a page in `docs/errors/`.
 #[derive(Debug, thiserror::Error)]
@@ -71,15 +71,26 @@ pub enum Error {
         /// The tool changes nothing.
         read_only: bool,
     },
-    /// A caller makes more calls than it may.
-    #[error("more than {calls} calls in {every:?}: there is room for another in {after:.1?}")]
+    /// A caller makes more calls than it may, or dearer ones.
+    #[error("{}", over(quota, *after))]
     OverLimit {
-        /// Calls in the while.
-        calls: u32,
-        /// The while.
-        every: Duration,
-        /// When there is room.
-        after: Duration,
+        /// The limit.
+        quota: Quota,
+        /// When there is room; none where there never is.
+        after: Option<Duration>,
+    },
+    /// A caller goes round in circles.
+    #[error(
+        "{target} was called {times} times on end with the same arguments, with no other call between, and its answer was \
+         the same each time"
+    )]
+    Loop {
+        /// The tool.
+        target: String,
+        /// How often.
+        times: u32,
+        /// The pause after which it may be called so again.
+        pause: Duration,
     },
     /// A browser page or a foreign host name reached a loopback listener.
     #[error("{what} {value:?} is not allowed here")]
@@ -167,6 +178,16 @@ pub enum Error {
     TooMany(&'static str),
 }
 
+fn over(quota: &Quota, after: Option<Duration>) -> String {
+    let (policy, what) = (&quota.policy, crate::limits::in_words(quota));
+    match after {
+        Some(after) => {
+            format!("more than {what} (limit {policy:?}): there is room for this call in {after:.1?}")
+        }
+        None => format!("the call alone is more than may be used at once of {what} (limit {policy:?})"),
+    }
+}
+
 fn listed(violations: &[Violation]) -> String {
     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -222,10 +243,10 @@ impl From<Error> for Failure {
                     if read_only { "Call again." } else { "Find out what happened before you call again." };
                 Self::service("TL1007", "Deadline exceeded", detail, effect, next).status(504)
             }
-            Error::OverLimit { after, .. } => over_limit(detail, after),
             Error::NoInstance { .. } => no_instance(detail),
             Error::InstanceGone { .. } => instance_gone(detail),
             Error::NotRegistered(_) => not_registered(detail),
+            error @ (Error::OverLimit { .. } | Error::Loop { .. }) => limited(error, detail),
             Error::OutcomeUnknown { call } => Self {
                 effect: EffectState::Unknown,
                 ..Self::gateway(
@@ -351,8 +372,45 @@ fn instance_gone(detail: String) -> Failure {
     Failure::service("TL8011", "The instance is gone", detail, EffectState::Unknown, next).retry(Retry::No)
 }
 
-/// A caller has to wait.
-fn over_limit(detail: String, after: Duration) -> Failure {
-    let next = "Nothing was done. Call again after that time, or do more with one call.";
-    Failure::caller("TL1027", "Too many calls", detail, next).status(429).retry(Retry::After(after))
+/// The failures of callers that use too much.
+fn limited(error: Error, detail: String) -> Failure {
+    match error {
+        Error::OverLimit { quota, after } => over_limit(detail, &quota, after),
+        Error::Loop { pause, .. } => looping(detail, pause),
+        other => request_failure(other, detail),
+    }
+}
+
+/// A caller has to wait, or to ask for less.
+fn over_limit(detail: String, quota: &Quota, after: Option<Duration>) -> Failure {
+    let data = Json::from(serde_json::json!({
+        // As in the problem type quota-exceeded of draft-ietf-httpapi-ratelimit-headers.
+        "violated-policies": [&*quota.policy],
+        "quota": {
+            "policy": &*quota.policy, "unit": quota.unit, "limit": quota.limit, "left": quota.left,
+            "window_ms": millis(quota.window), "reset_ms": after.map(millis),
+        },
+    }));
+    let failure = match after {
+        Some(after) => {
+            let next = "Nothing was done. Call again after that time, or do more with one call.";
+            Failure::caller("TL1027", "Too many calls", detail, next).retry(Retry::After(after))
+        }
+        None => {
+            let next = "Nothing was done. Ask for less with each call: fewer items, a shorter text.";
+            Failure::caller("TL8032", "Costs more than may be used at once", detail, next)
+        }
+    };
+    failure.status(429).data(data)
+}
+
+/// A caller goes round in circles.
+fn looping(detail: String, pause: Duration) -> Failure {
+    let next = "Do not repeat it: nothing was done, and nothing has changed. Use the answer that you have, change the \
+                arguments, or call another tool. If you wait for something to change, wait that long first.";
+    Failure::caller("TL8030", "Loop of identical calls", detail, next).status(429).retry(Retry::After(pause))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -162,6 +162,7 @@ impl Tools for FlowTools {
             journaled: true,
             transaction: None,
             stands_in: false,
+            priority: None,
         };
         let context = CallContext::unattended(step.principal, step.deadline);
         Box::pin(async move { gateway.call(request, context).await })

@@ -1,5 +1,6 @@
 //! What the doors share: the rules in force, the catalogue, the record, open questions and sessions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -7,15 +8,19 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use trunkline_discovery::Catalog;
 use trunkline_event_log::EventLog;
-use trunkline_model::CallId;
+use trunkline_model::{CallId, ServiceId};
 use trunkline_policy::{Authenticator, Authorizer};
+use trunkline_resilience::repetition::LoopsConfig;
 use uuid::Uuid;
 
+use crate::cache::{Cache, CacheConfig, ServiceCache};
 use crate::exchange::Parking;
 use crate::guards::{Guards, GuardsConfig};
-use crate::limits::{Limit, Limits};
+use crate::limits::{Limit, Limits, Price};
+use crate::loops::Loops;
 use crate::mcp::Sessions;
 use crate::observer::Hub;
+use crate::priorities::{Priorities, PrioritiesConfig};
 use crate::record::Recorder;
 use crate::{Config, Sealer};
 
@@ -71,6 +76,9 @@ pub struct Gateway {
     pub(crate) limits: ArcSwap<Limits>,
     pub(crate) recovery: ArcSwap<crate::recovery::RecoveryConfig>,
     pub(crate) leases: crate::leases::Leases,
+    pub(crate) loops: ArcSwap<Loops>,
+    pub(crate) priorities: ArcSwap<Priorities>,
+    pub(crate) cache: Cache,
     pub(crate) parking: Parking,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
@@ -82,6 +90,7 @@ pub struct Gateway {
     pub(crate) webhooks: crate::http::Webhooks,
     /// Tells this process from earlier ones, in the record.
     pub(crate) process: Uuid,
+    started: tokio::time::Instant,
 }
 
 impl Gateway {
@@ -101,6 +110,10 @@ impl Gateway {
             limits: ArcSwap::default(),
             recovery: ArcSwap::default(),
             leases: crate::leases::Leases::default(),
+            loops: ArcSwap::from_pointee(Loops::new(LoopsConfig::default())),
+            priorities: ArcSwap::default(),
+            cache: Cache::new(),
+            started: tokio::time::Instant::now(),
             sources,
             parking: Parking::default(),
             sessions: Sessions::default(),
@@ -120,10 +133,28 @@ impl Gateway {
     }
 
     /// Puts other limits on callers in force. What was counted goes on where they are the same.
-    pub fn limit(&self, limits: &[Limit]) {
-        if self.limits.load().config() != limits {
-            self.limits.store(Arc::new(Limits::new(limits)));
+    pub fn limit(&self, limits: &[Limit], prices: &[Price], loops: &LoopsConfig) {
+        if !self.limits.load().are(limits, prices) {
+            self.limits.store(Arc::new(Limits::new(limits, prices)));
         }
+        if self.loops.load().config() != loops {
+            self.loops.store(Arc::new(Loops::new(loops.clone())));
+        }
+    }
+
+    /// Says how much calls matter from now on.
+    pub fn prioritize(&self, config: &PrioritiesConfig) {
+        self.priorities.store(Arc::new(Priorities::new(config)));
+    }
+
+    /// Keeps answers in another way from now on.
+    pub fn keep(&self, config: CacheConfig, services: HashMap<ServiceId, ServiceCache>) {
+        self.cache.configure(config, services);
+    }
+
+    /// How long the process has run.
+    pub(crate) fn running(&self) -> std::time::Duration {
+        self.started.elapsed()
     }
 
     /// Guards calls in another way from now on.
@@ -157,11 +188,15 @@ impl Gateway {
     }
 
     /// Puts other services in place of those there are, in the order of the configuration.
-    pub fn set_services(
-        &self,
-        services: indexmap::IndexMap<trunkline_model::ServiceId, trunkline_discovery::Registered>,
-    ) {
+    pub fn set_services(&self, services: indexmap::IndexMap<ServiceId, trunkline_discovery::Registered>) {
+        let before = self.catalog.services();
         self.hub.changed(self.catalog.set_services(services));
+        for (id, now) in self.catalog.services().iter() {
+            let same = before.get(id).is_some_and(|before| Arc::ptr_eq(&before.service, &now.service));
+            if !same {
+                self.cache.contents_changed(id);
+            }
+        }
     }
 
     /// The process is about to end. Streams of changes end now, and so does the waiting for answers: the next process

@@ -7,6 +7,8 @@
 //! - [`http`]: the HTTP door under `/v1`.
 //! - [`server`]: the listener that both stand behind.
 
+mod aside;
+mod cache;
 mod config;
 mod error;
 pub mod exchange;
@@ -16,23 +18,27 @@ mod guards;
 pub mod http;
 mod leases;
 mod limits;
+mod loops;
 pub mod mcp;
 mod members;
 mod observer;
 pub mod pipeline;
 pub mod pool;
+mod priorities;
 mod record;
 mod recovery;
 mod seal;
 pub mod server;
 mod transactions;
 
+pub use cache::{CacheConfig, CacheRule, Scope, ServiceCache, WriteRule};
 pub use config::{Config, Record};
 pub use error::Error;
 pub use gateway::{Gateway, Parts, Sources};
 pub use guards::GuardsConfig;
 pub use leases::LeaseConfig;
-pub use limits::Limit;
+pub use limits::{Each, Limit, Price};
 pub use observer::Observer;
+pub use priorities::{PrioritiesConfig, PriorityRule};
 pub use recovery::RecoveryConfig;
 pub use seal::Sealer;

@@ -266,7 +266,8 @@ impl Gateway {
 pub struct Observer(pub Arc<Gateway>);
 
 impl ServiceObserver for Observer {
-    fn contents_changed(&self, _service: &ServiceId) {
+    fn contents_changed(&self, service: &ServiceId) {
+        self.0.cache.contents_changed(service);
         self.0.refresh();
     }
 
@@ -288,6 +289,7 @@ impl ServiceObserver for Observer {
     }
 
     fn resource_updated(&self, service: &ServiceId, uri: &str) {
+        self.0.cache.resource_updated(service);
         let key = (service.clone(), Arc::from(uri));
         let advertised = self.0.hub.wanted.lock().get(&key).map(|wanted| wanted.uri.clone());
         if let Some(uri) = advertised {

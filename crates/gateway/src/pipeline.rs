@@ -1,6 +1,7 @@
 //! The life of a call: one linear function that every door enters.
-//! *authenticate → resolve → authorize → plan → limit → execute → shape → record*
+//! *authenticate → resolve → authorize → plan → limit → execute, or give what was kept → shape → record*
 
+mod kept;
 mod shape;
 mod target;
 
@@ -12,10 +13,14 @@ use trunkline_model::{
     Call, CallContext, CallId, Failure, Fault, Json, Operation, Outcome, Principal, Resume,
 };
 
+use crate::cache::Lookup;
 use crate::gateway::Rules;
+use crate::limits::Ticket;
+use crate::loops::Counted;
 use crate::record::Subject;
 use crate::{Error, Gateway, members};
 use target::{Target, capped, is_uri_ref, label_of};
+use trunkline_resilience::shed::{Class, Priority};
 
 /// What a door has decoded of a request.
 #[derive(Clone, Debug)]
@@ -42,6 +47,8 @@ pub struct Request {
     pub transaction: Option<Arc<str>>,
     /// It is made in the place of a call that failed.
     pub stands_in: bool,
+    /// How much it matters, as the caller says.
+    pub priority: Option<Class>,
 }
 
 /// What a caller shows to prove who it is.
@@ -60,6 +67,7 @@ struct Running<'a> {
     call: Call,
     context: &'a CallContext,
     subject: Subject,
+    priority: Priority,
     start: Instant,
     ended: bool,
 }
@@ -91,9 +99,9 @@ impl Running<'_> {
             };
             let deadline = Instant::from_std(context.deadline);
             let waited = || context.client.waited();
-            let work = guard
-                .call(&self.subject.target, target.care, deadline, waited, || tool.execute(call, context));
-            return within_deadline(&self.subject, context, work).await;
+            let make = || tool.execute(call, context);
+            let work = guard.call(&self.subject.target, target.care, self.priority, deadline, waited, make);
+            return within_deadline(&self.subject, context, work).await.map_err(shape::bounded);
         }
         let work = target.service.request(&self.call, self.context);
         let mut outcome = within_deadline(&self.subject, self.context, work).await;
@@ -148,11 +156,8 @@ impl Gateway {
             return self.call_within(transaction, request, context).await;
         }
         let rules = self.rules.load_full();
-        let admitted = self.admit(&rules, &request, &context).and_then(|(call, target)| {
-            self.limits.load().take(&context, &call.service, &call.name)?;
-            Ok((call, target))
-        });
-        let (call, target) = match admitted {
+        let Admitted { call, target, lookup, ticket, counted } = match self.let_in(&rules, &request, &context)
+        {
             Ok(admitted) => admitted,
             Err(failure) => {
                 let target = capped(&request.name);
@@ -172,15 +177,68 @@ impl Gateway {
             self.recorder.started(&call, &context, &subject).await?;
         }
         let read_only = subject.read_only;
-        let start = Instant::now();
-        let mut running = Running { gateway: self, call, context: &context, subject, start, ended: false };
-        let outcome = running.execute(target).await;
+        // Until the end, however it comes: what the call changes is out of date after it.
+        let _touch = if read_only { None } else { self.cache.touched(&call.service, &call.name) };
+        let (start, priority) = (Instant::now(), self.priority(&request, &context, &call));
+        let mut running =
+            Running { gateway: self, call, context: &context, subject, priority, start, ended: false };
+        let outcome = match lookup {
+            Some(lookup) => running.kept(lookup, target).await,
+            None => running.execute(target).await,
+        };
         let outcome = outcome.map(|outcome| shape::fit(self, &running.call, &context, outcome));
+        let (bytes, asked) = shape::cost(&outcome);
+        ticket.answered(bytes, asked);
+        if let Some(counted) = counted {
+            self.loops.load().answered(&counted, &outcome);
+        }
         running.ended(&outcome).await.map_err(|error| error.after_call(read_only))?;
         match outcome {
             Err(failure) => self.recovered(&rules, &request, &context, failure).await,
             done => done,
         }
+    }
+
+    /// The phases before anything is done: resolve, authorize, plan, limit. Arguments that are known to fit from an
+    /// earlier call are not looked at again.
+    fn let_in(&self, rules: &Rules, request: &Request, context: &CallContext) -> Result<Admitted, Failure> {
+        let target = self.aim(rules, request, context)?;
+        let (service, own, label) = (target.service.id(), &target.own, &target.label);
+        let reads = target.read_only && request.resume.is_none();
+        let kept = matches!(request.operation, Operation::CallTool | Operation::ReadResource);
+        let mut lookup = None;
+        if reads && kept && target.others.is_empty() {
+            lookup = self.cache.look(request.operation, service, own, label, &request.arguments);
+        }
+        let call = match &mut lookup {
+            Some(lookup) if lookup.is_known() => made_of(request, &target),
+            Some(lookup) => {
+                let call = plan(request, &target)?;
+                lookup.fits();
+                call
+            }
+            None => plan(request, &target)?,
+        };
+        let mut counted = None;
+        let first = !request.journaled && !request.stands_in && request.resume.is_none();
+        if target.tool.is_some() && first {
+            counted = self.loops.load().begins(context, &target.label, &call.arguments)?;
+        }
+        let ticket = self.limits.load().take(context, &call.service, &call.name, &call.arguments)?;
+        Ok(Admitted { call, target, lookup, ticket, counted })
+    }
+
+    /// How much a call matters.
+    fn priority(&self, request: &Request, context: &CallContext, call: &Call) -> Priority {
+        let priorities = self.priorities.load();
+        priorities.of(&context.principal, &call.service, &call.name, request.priority, self.running())
+    }
+
+    /// What a name stands for, where the principal may use it.
+    fn aim(&self, rules: &Rules, request: &Request, context: &CallContext) -> Result<Target, Failure> {
+        let mut target = self.resolve(rules, &context.principal, request)?;
+        authorize(rules, &context.principal, &mut target, request.operation)?;
+        Ok(target)
     }
 
     /// The phases before anything is done: resolve, authorize, plan.
@@ -190,11 +248,21 @@ impl Gateway {
         request: &Request,
         context: &CallContext,
     ) -> Result<(Call, Target), Failure> {
-        let mut target = self.resolve(rules, &context.principal, request)?;
-        authorize(rules, &context.principal, &mut target, request.operation)?;
+        let target = self.aim(rules, request, context)?;
         let call = plan(request, &target)?;
         Ok((call, target))
     }
+}
+
+/// A call that may be made.
+struct Admitted {
+    call: Call,
+    target: Target,
+    /// How it may be answered from what is kept.
+    lookup: Option<Lookup>,
+    /// What it has been charged so far.
+    ticket: Ticket,
+    counted: Option<Counted>,
 }
 
 /// Whether the principal may do this. Decided by the binding (service, own name), never by the advertised name. Of
@@ -228,6 +296,11 @@ fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
         }
         tool.validate_parameters(&request.arguments).map_err(unfit)?;
     }
+    Ok(made_of(request, target))
+}
+
+/// The call of a request.
+fn made_of(request: &Request, target: &Target) -> Call {
     let mut arguments = request.arguments.clone();
     if request.operation == Operation::Complete && *target.own != *request.name {
         let mut params = arguments.to_value();
@@ -235,7 +308,7 @@ fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
         params["ref"][member] = serde_json::Value::from(&*target.own);
         arguments = Json::from(params);
     }
-    Ok(Call {
+    Call {
         id: request.id,
         operation: request.operation,
         service: target.service.id().clone(),
@@ -244,7 +317,8 @@ fn plan(request: &Request, target: &Target) -> Result<Call, Failure> {
         meta: request.meta.clone(),
         resume: request.resume.clone(),
         idempotency_key: request.idempotency_key.clone(),
-    })
+        known: None,
+    }
 }
 
 /// Waits for an outcome until the deadline. Time spent waiting for the caller's answers does not count.
@@ -368,6 +442,7 @@ pub(crate) mod tests {
             journaled: false,
             transaction: None,
             stands_in: false,
+            priority: None,
         };
         let context = gateway.context(Arc::new(Principal::local()));
         gateway.call(request, context).await

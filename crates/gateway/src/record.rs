@@ -262,6 +262,10 @@ fn outcome_context(outcome: &Result<Outcome, Failure>, subject: &Subject, took: 
             let state = if result.is_error { "tool_error" } else { "complete" };
             let bytes = result.body.len();
             let start = write!(text, r#"{{"outcome":"{state}","duration_us":{took},"result_bytes":{bytes}"#);
+            if let Some(served) = result.freshness.as_ref().and_then(|freshness| freshness.served) {
+                let (state, age) = (served.state.name(), served.age.as_millis());
+                let _ = write!(text, r#","cache":"{state}","age_ms":{age}"#);
+            }
             if subject.keep.results {
                 text.push_str(",\"result\":");
                 text.push_str(result.body.as_str());

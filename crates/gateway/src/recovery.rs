@@ -121,7 +121,7 @@ fn nothing_done(failure: &Failure) -> bool {
 
 /// The outcome of another tool, which says so.
 fn told(outcome: Outcome, tool: &Arc<str>, tried: &[Tried]) -> Outcome {
-    let Outcome::Complete(ToolResult { body, is_error }) = outcome else { return outcome };
+    let Outcome::Complete(ToolResult { body, is_error, freshness }) = outcome else { return outcome };
     let mut body = body.to_value();
     if let Some(members) = body.as_object_mut() {
         let meta = members.entry("_meta").or_insert_with(|| json!({}));
@@ -129,7 +129,7 @@ fn told(outcome: Outcome, tool: &Arc<str>, tried: &[Tried]) -> Outcome {
             meta.insert(META.to_owned(), json!({"answered_by": tool, "tried": tried}));
         }
     }
-    Outcome::Complete(ToolResult { body: Json::from_value(&body), is_error })
+    Outcome::Complete(ToolResult { body: Json::from_value(&body), is_error, freshness })
 }
 
 /// The failure of the call, which says what else was tried.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use trunkline_model::{
     AskError, BoxFuture, CallContext, Client, ClientFeatures, Failure, Json, Operation, Outcome, Question,
+    Quota,
 };
 use trunkline_orchestrator::transaction::{Make, OutsideCall};
 use trunkline_orchestrator::{Error as FlowError, InstanceId, service};
@@ -97,6 +98,10 @@ impl Client for Waiting {
 
     fn waited(&self) -> Duration {
         self.0.waited()
+    }
+
+    fn quotas(&self, quotas: &[Quota]) {
+        self.0.quotas(quotas);
     }
 
     fn progress(&self, params: &Json) {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Client, Json, NoClient, Principal};
+use crate::{Client, Json, NoClient, Principal, Validators};
 
 /// The identity of a call: a UUIDv7, so it sorts by time. It is the correlation id of the call's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -108,6 +108,8 @@ pub struct Call {
     pub resume: Option<Resume>,
     /// A key under which a service may recognise a repeated call.
     pub idempotency_key: Option<Arc<str>>,
+    /// By what the caller's kept answer is known: that it has not changed is answer enough.
+    pub known: Option<Arc<Validators>>,
 }
 
 /// W3C trace context of a call, as it came in.

@@ -1,6 +1,6 @@
 //! The way back to the caller while its call runs: progress, log messages, questions.
 
-use crate::{BoxFuture, Json};
+use crate::{BoxFuture, Json, Quota};
 
 /// What the caller's client can do, as it declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,11 @@ pub trait Client: Send + Sync {
     /// ([`Outcome::Task`](crate::Outcome::Task)). None where it can follow nothing.
     fn patience(&self) -> Option<std::time::Duration> {
         None
+    }
+
+    /// Tells what is left of the caller's limits, beside the answer. Never blocks; may drop.
+    fn quotas(&self, quotas: &[Quota]) {
+        let _ = quotas;
     }
 
     /// Passes on a `notifications/progress`. `params` is the object as it came; the door puts the caller's own

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::{Json, Task};
+use crate::{Freshness, Json, Task};
 
 /// What a call comes to.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct ToolResult {
     pub body: Json,
     /// The tool reports an error of its own (`isError`).
     pub is_error: bool,
+    /// How long it may be kept, where the service says so, and whether it was.
+    pub freshness: Option<Box<Freshness>>,
 }
 
 /// Questions that the service asks before it goes on.
@@ -40,7 +42,7 @@ impl ToolResult {
     /// A result object as it came from an MCP server.
     #[must_use]
     pub fn raw(body: Json, is_error: bool) -> Self {
-        Self { body, is_error }
+        Self { body, is_error, freshness: None }
     }
 
     /// Text for the model.
@@ -59,7 +61,7 @@ impl ToolResult {
         if is_error {
             body["isError"] = Value::Bool(true);
         }
-        Self { body: Json::from_value(&body), is_error }
+        Self::raw(Json::from_value(&body), is_error)
     }
 
     /// A JSON document that is already text: as text for the model and as structured content for programs, with one
@@ -80,7 +82,14 @@ impl ToolResult {
         }
         body.push(b'}');
         let body = Json::parse(Bytes::from(body)).unwrap_or_else(|_| Json::empty_object());
-        Self { body, is_error }
+        Self::raw(body, is_error)
+    }
+
+    /// With what is known of how long it may be kept.
+    #[must_use]
+    pub fn fresh(mut self, freshness: Freshness) -> Self {
+        self.freshness = Some(Box::new(freshness));
+        self
     }
 }
 

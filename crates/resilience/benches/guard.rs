@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use trunkline_model::{BoxFuture, Failure, Json, Outcome, ToolResult};
 use trunkline_resilience::guard::HedgeConfig;
+use trunkline_resilience::shed::Priority;
 use trunkline_resilience::{Care, Guard, GuardConfig, ServiceGuard};
 
 /// Calls of a batch: a batch is timed as a whole.
@@ -24,7 +25,7 @@ fn main() {
     let Ok(runtime) = runtime else { return };
     let config = GuardConfig { hedge: HedgeConfig { after: 0.95 }, ..GuardConfig::default() };
     let guard = Guard::new(ServiceGuard::new(config, Arc::new(|| 0.5)));
-    let answer = Outcome::from(ToolResult { body: Json::empty_object(), is_error: false });
+    let answer = Outcome::from(ToolResult::raw(Json::empty_object(), false));
     let make = || -> BoxFuture<'static, Result<Outcome, Failure>> {
         let answer = answer.clone();
         Box::pin(async move { Ok(answer) })
@@ -41,7 +42,9 @@ fn main() {
             for (care, times) in [(Care::Once, &mut once), (Care::ReadOnly, &mut read)] {
                 let start = Instant::now();
                 for _ in 0..BATCH {
-                    let _ = black_box(guard.call("s/t", care, deadline, || Duration::ZERO, make).await);
+                    let _ = black_box(
+                        guard.call("s/t", care, Priority::default(), deadline, || Duration::ZERO, make).await,
+                    );
                 }
                 times.push(start.elapsed() / BATCH);
             }

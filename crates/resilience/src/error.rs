@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use trunkline_model::{EffectState, Failure, Fault, Retry};
 
+use crate::shed::Class;
+
 /// Why a call was not made, or not waited for.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,6 +28,20 @@ pub enum Error {
         target: String,
         /// The call has waited.
         waited: bool,
+        /// When to come back.
+        after: Duration,
+    },
+    /// The service is overloaded, and other calls matter more.
+    #[error(
+        "the service of {target} has more calls than it can take, and there are others that matter more than this one, \
+         whose priority is {}",
+        class.name()
+    )]
+    Shed {
+        /// The tool.
+        target: String,
+        /// How much the call matters.
+        class: Class,
         /// When to come back.
         after: Duration,
     },
@@ -61,6 +77,17 @@ impl From<Error> for Failure {
                     "Too many calls of a service",
                     detail,
                     "Nothing was done. Call again later, or make fewer calls at a time.",
+                )
+            }
+            .retry(Retry::After(after))
+            .status(503),
+            Error::Shed { after, .. } => Self {
+                fault: Fault::Service,
+                ..Self::gateway(
+                    "TL8031",
+                    "Overloaded",
+                    detail,
+                    "Nothing was done. Call again after that time, and make fewer calls until then.",
                 )
             }
             .retry(Retry::After(after))

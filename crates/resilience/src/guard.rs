@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use trunkline_model::{BoxFuture, EffectState, Failure, Fault, Outcome, Retry};
 
+use crate::adaptive::AdaptiveConfig;
 use crate::breaker::{Breaker, BreakerConfig, BreakerState};
 use crate::budget::Budget;
-use crate::bulkhead::{Bulkhead, Full};
+use crate::bulkhead::{Bulkhead, Full, Load, Place};
 use crate::error::Error;
 use crate::latency::Latency;
+use crate::shed::Priority;
 use crate::strategy::{self, Change, Choice, StrategyConfig};
 
 /// Calls there have to be before a timeout or a hedge goes by how long they took.
@@ -43,6 +45,8 @@ pub struct GuardConfig {
     pub bulkhead: BulkheadConfig,
     /// How further attempts and hedges follow what is seen of the service.
     pub strategy: StrategyConfig,
+    /// How that follows what the service can take.
+    pub adaptive: AdaptiveConfig,
 }
 
 /// How failed calls are made again.
@@ -133,7 +137,7 @@ pub type Chance = Arc<dyn Fn() -> f64 + Send + Sync>;
 /// What the tools of a service share.
 pub struct ServiceGuard {
     config: GuardConfig,
-    bulkhead: Bulkhead,
+    bulkhead: Arc<Bulkhead>,
     budget: Budget,
     strategy: strategy::Strategy,
     chance: Chance,
@@ -163,7 +167,12 @@ impl ServiceGuard {
     pub fn new(config: GuardConfig, chance: Chance) -> Arc<Self> {
         let now = Instant::now().into_std();
         Arc::new(Self {
-            bulkhead: Bulkhead::new(config.bulkhead.concurrent, config.bulkhead.queued),
+            bulkhead: Bulkhead::new(
+                config.bulkhead.concurrent,
+                config.bulkhead.queued,
+                &config.adaptive,
+                chance.clone(),
+            ),
             budget: Budget::new(config.retry.budget, config.retry.budget_min, now),
             strategy: strategy::Strategy::new(config.strategy.clone(), config.retry.attempts, now),
             config,
@@ -188,10 +197,10 @@ impl ServiceGuard {
         self.strategy.adapt(Instant::now().into_std())
     }
 
-    /// How many calls run and wait now.
+    /// How many calls run and wait now, and may run.
     #[must_use]
-    pub fn occupied(&self) -> (usize, usize) {
-        self.bulkhead.occupied()
+    pub fn load(&self) -> Load {
+        self.bulkhead.load()
     }
 }
 
@@ -239,25 +248,17 @@ impl Guard {
         &self,
         target: &str,
         care: Care,
+        priority: Priority,
         deadline: Instant,
         waited: impl Fn() -> Duration,
         make: impl Fn() -> BoxFuture<'a, Result<Outcome, Failure>>,
     ) -> Result<Outcome, Failure> {
         let service = &*self.service;
-        let _place = match service.bulkhead.enter(deadline).await {
-            Ok(place) => place,
-            Err(full) => {
-                let usual = self.usual();
-                let after = service.bulkhead.room_in(usual);
-                return Err(
-                    Error::Full { target: target.to_owned(), waited: full == Full::Waited, after }.into()
-                );
-            }
-        };
+        let mut place = self.enter(target, priority, deadline).await?;
         service.budget.call(Instant::now().into_std());
         let mut attempt = 1;
         loop {
-            let now = Instant::now();
+            let (now, before) = (Instant::now(), waited());
             // A change that may have happened already is not what finds out whether the service is back.
             let probe = attempt == 1 || care == Care::ReadOnly;
             let pass = match self.breaker.admit(now.into_std(), probe) {
@@ -272,12 +273,18 @@ impl Guard {
             service.strategy.saw(good, ended - now, ended.into_std());
             let wish = match verdict(&outcome) {
                 Verdict::Good => {
-                    self.latency.took(ended.into_std(), ended - now);
+                    let time = ended - now;
+                    self.latency.took(ended.into_std(), time);
+                    place.took(time.saturating_sub(waited().saturating_sub(before)));
                     pass.succeeded(ended.into_std());
                     return outcome;
                 }
                 Verdict::Bad(wish) => {
+                    let too_many = wish.is_some() || asks_for_less(&outcome);
                     pass.failed(ended.into_std(), wish, (service.chance)());
+                    if too_many {
+                        place.pushed_back();
+                    }
                     wish
                 }
             };
@@ -290,6 +297,21 @@ impl Guard {
             attempt += 1;
             sleep(pause).await;
         }
+    }
+
+    /// A place among the calls of the service.
+    async fn enter(&self, target: &str, priority: Priority, deadline: Instant) -> Result<Place, Failure> {
+        let bulkhead = &self.service.bulkhead;
+        let full = match bulkhead.enter(priority, deadline).await {
+            Ok(place) => return Ok(place),
+            Err(full) => full,
+        };
+        let (target, after) = (target.to_owned(), bulkhead.room_in(self.usual()));
+        Err(match full {
+            Full::Shed => Error::Shed { target, class: priority.class(), after },
+            Full::Queue | Full::Waited => Error::Full { target, waited: full == Full::Waited, after },
+        }
+        .into())
     }
 
     /// One attempt, hedged where that is wanted.
@@ -394,6 +416,14 @@ fn asks_again(outcome: &Result<Outcome, Failure>) -> bool {
     }
 }
 
+/// Whether the service says that there are too many calls.
+fn asks_for_less(outcome: &Result<Outcome, Failure>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(failure) => failure.status == 429,
+    }
+}
+
 /// Whether a tool's own error says that it is asked too often.
 fn throttled(result: &trunkline_model::ToolResult) -> bool {
     // Looked for in the text first: nearly no error is one of these.
@@ -421,7 +451,11 @@ mod tests {
     fn answer(status: u64) -> Outcome {
         let error = status >= 400;
         let body = format!(r#"{{"content":[],"structuredContent":{{"status":{status}}},"isError":{error}}}"#);
-        Outcome::Complete(ToolResult { body: Json::parse(body).unwrap(), is_error: error })
+        Outcome::Complete(ToolResult::raw(Json::parse(body).unwrap(), error))
+    }
+
+    fn usual() -> Priority {
+        Priority::default()
     }
 
     /// Nobody was asked anything.
@@ -439,7 +473,7 @@ mod tests {
             let guard = guard(GuardConfig::default());
             let made = AtomicU32::new(0);
             let outcome = guard
-                .call("s/t", care, in_a_minute(), never, || {
+                .call("s/t", care, usual(), in_a_minute(), never, || {
                     let number = made.fetch_add(1, Ordering::Relaxed);
                     Box::pin(async move {
                         if number < 2 { Err(down(EffectState::Unknown)) } else { Ok(answer(200)) }
@@ -456,24 +490,29 @@ mod tests {
         let guard = guard(GuardConfig::default());
         for _ in 0..50 {
             guard
-                .call("s/t", Care::Once, in_a_minute(), never, || Box::pin(async { Ok(answer(404)) }))
+                .call("s/t", Care::Once, usual(), in_a_minute(), never, || {
+                    Box::pin(async { Ok(answer(404)) })
+                })
                 .await
                 .unwrap();
         }
         assert_eq!(guard.state().breaker, BreakerState::Closed);
         for _ in 0..5 {
             guard
-                .call("s/t", Care::Once, in_a_minute(), never, || Box::pin(async { Ok(answer(429)) }))
+                .call("s/t", Care::Once, usual(), in_a_minute(), never, || {
+                    Box::pin(async { Ok(answer(429)) })
+                })
                 .await
                 .unwrap();
         }
         assert_eq!(guard.state().breaker, BreakerState::Open);
-        let refused =
-            guard.call("s/t", Care::Once, in_a_minute(), never, || Box::pin(async { Ok(answer(200)) })).await;
+        let refused = guard
+            .call("s/t", Care::Once, usual(), in_a_minute(), never, || Box::pin(async { Ok(answer(200)) }))
+            .await;
         assert_eq!(refused.unwrap_err().code, "TL8001");
         guard.back();
         guard
-            .call("s/t", Care::Once, in_a_minute(), never, || Box::pin(async { Ok(answer(200)) }))
+            .call("s/t", Care::Once, usual(), in_a_minute(), never, || Box::pin(async { Ok(answer(200)) }))
             .await
             .unwrap();
         assert_eq!(guard.state().breaker, BreakerState::Closed);
@@ -489,7 +528,7 @@ mod tests {
         let (guard, made) = (guard(config), AtomicU32::new(0));
         for _ in 0..2_000 {
             let _ = guard
-                .call("s/t", Care::ReadOnly, in_a_minute(), never, || {
+                .call("s/t", Care::ReadOnly, usual(), in_a_minute(), never, || {
                     made.fetch_add(1, Ordering::Relaxed);
                     Box::pin(async { Err(down(EffectState::None)) })
                 })
@@ -511,13 +550,13 @@ mod tests {
             })
         };
         for _ in 0..100 {
-            guard.call("s/t", Care::ReadOnly, in_a_minute(), never, || take(10)).await.unwrap();
+            guard.call("s/t", Care::ReadOnly, usual(), in_a_minute(), never, || take(10)).await.unwrap();
         }
         assert_eq!(guard.state().timeout_ms, 10_000);
         let made = AtomicU32::new(0);
         let begun = Instant::now();
         guard
-            .call("s/t", Care::ReadOnly, in_a_minute(), never, || {
+            .call("s/t", Care::ReadOnly, usual(), in_a_minute(), never, || {
                 take(if made.fetch_add(1, Ordering::Relaxed) == 0 { 900 } else { 10 })
             })
             .await
@@ -569,7 +608,7 @@ mod tests {
                         sleep(Duration::from_millis(start)).await;
                         let care = [Care::ReadOnly, Care::Repeatable, Care::Once][usize::from(care)];
                         let deadline = Instant::now() + Duration::from_secs(4);
-                        let call = guard.call("s/t", care, deadline, never, || {
+                        let call = guard.call("s/t", care, usual(), deadline, never, || {
                             let mut sent = sent.lock();
                             sent[number] += 1;
                             let does = if sent[number] == 1 { first } else { later };
@@ -594,7 +633,7 @@ mod tests {
                     let sent = sent.lock()[number];
                     prop_assert!(care != Care::Once || sent <= 1, "call {number} was sent {sent} times");
                 }
-                let (running, waiting) = guard.service.occupied();
+                let Load { running, waiting, .. } = guard.service.load();
                 prop_assert_eq!((running, waiting), (0, 0), "a place was lost");
                 Ok(())
             })?;

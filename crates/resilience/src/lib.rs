@@ -1,9 +1,12 @@
 //! What stands between a call and a service that fails.
 //!
 //! [`guard`] is the way of a call: [`breaker`], [`bulkhead`], timeout by [`latency`], retry within a [`budget`], hedge.
-//! [`rate`] limits callers, [`balance`] chooses between instances of a service, and [`outlier`] leaves those out that fail more
-//! than the others. All of it is told the time; nothing here spawns a task or takes an asynchronous lock.
+//! How many calls run at a time follows the service ([`adaptive`]); who goes first is [`shed`]'s to say. [`rate`] limits
+//! callers, [`repetition`] finds those that go round in circles. [`balance`] chooses between instances of a service, and
+//! [`outlier`] leaves those out that fail more than the others. All of it is told the time; nothing here spawns a task or
+//! takes an asynchronous lock.
 
+pub mod adaptive;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
@@ -13,6 +16,8 @@ pub mod guard;
 pub mod latency;
 pub mod outlier;
 pub mod rate;
+pub mod repetition;
+pub mod shed;
 pub mod strategy;
 pub mod window;
 

@@ -13,6 +13,7 @@ use trunkline_resilience::balance::{BalanceConfig, Balancer, Endpoint};
 use trunkline_resilience::breaker::BreakerState;
 use trunkline_resilience::guard::{BulkheadConfig, Chance, HedgeConfig, Verdict};
 use trunkline_resilience::outlier::Outliers;
+use trunkline_resilience::shed::Priority;
 use trunkline_resilience::{Care, Guard, GuardConfig, ServiceGuard, verdict};
 
 /// Chance with a seed (splitmix64).
@@ -29,7 +30,7 @@ fn chance(seed: u64) -> Chance {
 }
 
 fn good() -> Outcome {
-    ToolResult { body: Json::empty_object(), is_error: false }.into()
+    ToolResult::raw(Json::empty_object(), false).into()
 }
 
 fn down(effect: EffectState) -> Failure {
@@ -162,6 +163,7 @@ impl World {
         let call = self.guards[tool].call(
             "s/t",
             care,
+            Priority::default(),
             deadline,
             || Duration::ZERO,
             || {
@@ -205,7 +207,8 @@ async fn a_day_of_faults_leaks_nothing_and_leaves_nothing_stuck() {
     }
     while calls.join_next().await.is_some() {}
     assert_eq!(world.made_twice.load(Ordering::Relaxed), 0);
-    assert_eq!(world.service.occupied(), (0, 0), "a permit was lost");
+    let load = world.service.load();
+    assert_eq!((load.running, load.waiting), (0, 0), "a permit was lost");
     assert!(world.instances.iter().all(|one| one.status(Instant::now().into_std()).pending == 0));
     let (good, all) = (world.good.load(Ordering::Relaxed), world.calls.load(Ordering::Relaxed));
     assert!(all > 80_000 && good * 10 > all * 6, "{good} of {all}");
@@ -250,7 +253,7 @@ proptest! {
                 calls.spawn(async move {
                     let sent = AtomicU32::new(0);
                     let deadline = Instant::now() + Duration::from_secs(20);
-                    let call = guard.call("s/t", care, deadline, || Duration::ZERO, || {
+                    let call = guard.call("s/t", care, Priority::default(), deadline, || Duration::ZERO, || {
                         sent.fetch_add(1, Ordering::Relaxed);
                         let random = random.clone();
                         Box::pin(async move { Weather::drawn(&random).answer(&random).await })

@@ -7,6 +7,7 @@ pub mod endpoints;
 mod fleet;
 mod flows;
 mod reload;
+mod restrain;
 mod services;
 mod state;
 mod workers;
@@ -153,7 +154,7 @@ impl App {
         let prepared = services.prepare(config, &loaded.base).await?;
         gateway.guard(guards(config));
         gateway.recover(config.recovery.clone());
-        gateway.limit(&config.limits);
+        restrain::apply(&gateway, config);
         services.put_in_place(prepared);
         flows.configure(&config.flows, prepared_flows);
         flows.service.choreography().settle().await?;

@@ -133,6 +133,7 @@ async fn complete(
         meta: None,
         resume: None,
         idempotency_key: None,
+        known: None,
     };
     let context = CallContext {
         client: Arc::new(Answerer),

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use trunkline_model::{
-    BoxFuture, Call, CallContext, Contents, Failure, InputRequired, Json, Operation, Outcome, Resume,
-    Service, ServiceId, ServiceObserver, ServiceStatus, Task, TaskOrder, ToolResult,
+    BoxFuture, Call, CallContext, Contents, Failure, Freshness, InputRequired, Json, Operation, Outcome,
+    Resume, Service, ServiceId, ServiceObserver, ServiceStatus, Task, TaskOrder, ToolResult,
 };
 
 use super::auth::Auth;
@@ -414,6 +414,10 @@ pub(super) fn outcome(result: Json) -> Result<Outcome, Error> {
         is_error: Option<bool>,
         #[serde(borrow, default)]
         result_type: Option<Cow<'a, str>>,
+        #[serde(borrow, default)]
+        ttl_ms: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        cache_scope: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -434,7 +438,13 @@ pub(super) fn outcome(result: Json) -> Result<Outcome, Error> {
     match probe.result_type.as_deref() {
         None | Some("complete") => {
             let is_error = probe.is_error.unwrap_or(false);
-            Ok(ToolResult::raw(result, is_error).into())
+            let freshness = probe.ttl_ms.map(|ttl| freshness(ttl, probe.cache_scope));
+            let result = ToolResult::raw(result, is_error);
+            Ok(match freshness {
+                Some(freshness) => result.fresh(freshness),
+                None => result,
+            }
+            .into())
         }
         Some("input_required") => {
             let bytes = result.bytes();
@@ -444,5 +454,15 @@ pub(super) fn outcome(result: Json) -> Result<Outcome, Error> {
             Ok(Outcome::InputRequired(InputRequired { requests, state: wanted.request_state }))
         }
         Some(other) => Err(Error::Garbage(format!("the result is of the unknown type {other:?}"))),
+    }
+}
+
+/// What a result says of how long it may be kept. A time that can't be read is none.
+fn freshness(ttl_ms: &RawValue, scope: Option<&RawValue>) -> Freshness {
+    let ttl = serde_json::from_str::<u64>(ttl_ms.get()).unwrap_or(0);
+    Freshness {
+        fresh_for: Some(Duration::from_millis(ttl)),
+        public: scope.is_some_and(|scope| scope.get() == r#""public""#),
+        ..Freshness::default()
     }
 }

@@ -142,7 +142,8 @@ impl Outgoing {
         Ok(Self { method: template.method.clone(), uri, shown, headers, cookie, body })
     }
 
-    /// Adds the caller's trace and, where the request may change something, the call's idempotency key.
+    /// Adds the caller's trace and, where the request may change something, the call's idempotency key; where not, by
+    /// what the answer is known that the caller keeps.
     fn pass_on(&mut self, call: &Call, trace: &TraceContext, safe: bool) {
         let mut add = |name: HeaderName, value: &Option<Arc<str>>| {
             if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
@@ -154,6 +155,9 @@ impl Outgoing {
         add(BAGGAGE, &trace.baggage);
         if !safe {
             add(IDEMPOTENCY_KEY, &call.idempotency_key);
+        } else if let Some(known) = &call.known {
+            add(header::IF_NONE_MATCH, &known.etag);
+            add(header::IF_MODIFIED_SINCE, &known.last_modified);
         }
     }
 

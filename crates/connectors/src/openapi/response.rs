@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value, json};
-use trunkline_model::{Json, Outcome, ToolResult};
+use trunkline_model::{Freshness, Json, Outcome, ToolResult};
 
 use crate::Error;
 use crate::http_client::Answer;
 
+use super::freshness::freshness;
 use super::media::{self, Kind};
 use super::schema::shortened;
 
@@ -38,6 +39,8 @@ pub(super) struct Origin<'a> {
     pub(super) safe: bool,
     /// What to say of credentials where the service refuses the caller.
     pub(super) missing: Option<&'a str>,
+    /// The caller keeps an answer that the service was asked about.
+    pub(super) known: bool,
 }
 
 /// What `answer` comes to.
@@ -63,10 +66,23 @@ pub(super) fn outcome(answer: Answer, shape: Shape, origin: Origin<'_>) -> Resul
     if status.is_client_error() {
         return Ok(refusal(&answer, origin).into());
     }
+    if status == StatusCode::NOT_MODIFIED && origin.known {
+        let freshness = freshness(&answer.headers).unwrap_or_default();
+        let unchanged = ToolResult::raw(Json::empty_object(), false);
+        return Ok(unchanged.fresh(Freshness { not_modified: true, ..freshness }).into());
+    }
     if status.is_redirection() {
         return Ok(redirection(&answer, shape).into());
     }
-    Ok(success(answer, shape, origin.url).into())
+    // What changes something is never kept; of the rest, only a whole answer (RFC 9111, section 3).
+    let kept = origin.safe && status == StatusCode::OK;
+    let freshness = if kept { freshness(&answer.headers) } else { None };
+    let result = success(answer, shape, origin.url);
+    Ok(match freshness {
+        Some(freshness) => result.fresh(freshness),
+        None => result,
+    }
+    .into())
 }
 
 fn success(answer: Answer, shape: Shape, url: &str) -> ToolResult {
@@ -195,7 +211,8 @@ mod tests {
         Answer { status, headers, body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 
-    const ORIGIN: Origin<'_> = Origin { url: "http://h/x", safe: false, missing: Some("set the key") };
+    const ORIGIN: Origin<'_> =
+        Origin { url: "http://h/x", safe: false, missing: Some("set the key"), known: false };
 
     fn result(answer: Answer, shape: Shape) -> (Value, bool) {
         match outcome(answer, shape, ORIGIN).unwrap() {

@@ -37,7 +37,8 @@ impl OperationTool {
         };
         self.health.reached();
         let missing = target.security.missing.as_deref();
-        outcome(answer, self.shape, Origin { url: &url, safe: self.template.is_safe(), missing })
+        let (safe, known) = (self.template.is_safe(), call.known.is_some());
+        outcome(answer, self.shape, Origin { url: &url, safe, missing, known })
     }
 }
 

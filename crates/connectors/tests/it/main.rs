@@ -38,6 +38,7 @@ pub fn call(name: &str, arguments: Value) -> Call {
         meta: None,
         resume: None,
         idempotency_key: None,
+        known: None,
     }
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn call(name: &str, arguments: Value) -> Call {
         meta: None,
         resume: None,
         idempotency_key: None,
+        known: None,
     }
 }
 

@@ -118,6 +118,7 @@ impl Origin {
             idempotency_key: None,
             journaled: false,
             transaction: self.transaction.clone(),
+            priority: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use trunkline_model::{AskError, BoxFuture, CallContext, Client, ClientFeatures, Json, Question};
+use trunkline_model::{AskError, BoxFuture, CallContext, Client, ClientFeatures, Json, Question, Quota};
 
 use super::journal::Asked;
 use super::{Journal, Step};
@@ -68,6 +68,7 @@ struct State {
     early: BTreeMap<u64, Result<Json, Json>>,
     waited: Duration,
     waiting_since: Option<Instant>,
+    quotas: Vec<Quota>,
 }
 
 struct Open {
@@ -134,6 +135,11 @@ impl Outbox {
             None => drop(state.early.insert(number, answer)),
         }
         Ok(())
+    }
+
+    /// What the call was told of its caller's limits.
+    pub(crate) fn told_quotas(&self) -> Vec<Quota> {
+        std::mem::take(&mut self.state.lock().quotas)
     }
 
     /// Whether the call waits for an answer.
@@ -234,6 +240,10 @@ impl Client for Outbox {
     fn waited(&self) -> Duration {
         let state = self.state.lock();
         state.waited + state.waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn quotas(&self, quotas: &[Quota]) {
+        self.state.lock().quotas = quotas.to_vec();
     }
 
     fn progress(&self, params: &Json) {

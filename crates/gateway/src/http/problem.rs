@@ -2,12 +2,12 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response as HttpResponse, StatusCode};
 use serde_json::{Value, json};
 use trunkline_model::{Failure, Retry};
 
-use crate::Error;
+use crate::{Error, aside};
 
 /// A failure on its way to an HTTP caller.
 pub(crate) struct Problem(pub(crate) Failure);
@@ -73,8 +73,6 @@ pub(crate) fn response(failure: &Failure) -> HttpResponse<Body> {
     if failure.status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Retry::After(wait) = failure.retry {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
-    }
+    headers.extend(aside::of_failure(failure));
     response
 }

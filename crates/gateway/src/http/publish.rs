@@ -76,6 +76,7 @@ pub(crate) async fn call(
         idempotency_key: None,
         transaction: None,
         stands_in: false,
+        priority: None,
         // The event itself is durable before the answer.
         journaled: true,
     };

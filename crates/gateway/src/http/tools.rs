@@ -10,10 +10,12 @@ use http::{HeaderMap, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_model::{CallId, Effects, Json as RawJson, Operation, Principal};
+use trunkline_resilience::shed::Class;
 use utoipa::{IntoParams, ToSchema};
 
 use super::idempotency;
 use super::problem::Problem;
+use crate::aside;
 use crate::exchange::{Caller, Ended, Ending, advance};
 use crate::mcp::trace_of;
 use crate::pipeline::Request;
@@ -206,6 +208,7 @@ async fn run(
         idempotency_key: key.map(Arc::from),
         journaled: false,
         transaction: text("trunkline-transaction").map(Arc::from),
+        priority: text(aside::PRIORITY).and_then(Class::named),
     };
     let mut context = gateway.context(principal);
     context.trace = trace_of(headers);
@@ -223,12 +226,23 @@ async fn run(
     };
     let caller = Caller { features, ..Caller::default() };
     let exchange = gateway.begin_or_resume(request, context, caller, responses, state).await?;
-    let call = exchange.id;
+    let (call, outbox) = (exchange.id, exchange.outbox.clone());
     let mut exchange = Some(exchange);
     loop {
         match advance(gateway, &mut exchange).await {
             Ended::Note(_) => {}
-            Ended::Yes(ending) => return Ok(respond(call, ending?)),
+            Ended::Yes(ending) => {
+                let quotas = outbox.told_quotas();
+                let ending = ending?;
+                let result = match &ending {
+                    Ending::Complete(result) => Some(result),
+                    Ending::Task(_) | Ending::Questions { .. } => None,
+                };
+                let headers = aside::of_result(&quotas, result);
+                let mut response = respond(call, ending);
+                response.headers_mut().extend(headers);
+                return Ok(response);
+            }
         }
     }
 }

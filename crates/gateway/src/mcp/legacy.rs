@@ -24,6 +24,7 @@ use super::reply::{
 };
 use super::session::{CallStream, Running, Session};
 use super::{severity, tasks};
+use crate::aside;
 use crate::exchange::{Caller, Exchange, Journal, Outbox, Step, WayBack};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -216,6 +217,7 @@ async fn call(
     let request = Request {
         meta: meta.passed_on(session.asked_log_level()),
         transaction: meta.transaction.clone(),
+        priority: meta.priority,
         ..request(gateway, peer.door, body, message, params)?
     };
     if reply.task
@@ -235,8 +237,14 @@ async fn call(
             Ok(Answer::Stream(futures_util::stream::empty().boxed()))
         }
         Step::Done(outcome) => {
+            let quotas = exchange.outbox.told_quotas();
+            let headers = match &outcome {
+                Ok(Outcome::Complete(result)) => aside::of_result(&quotas, Some(result)),
+                Ok(_) => aside::of_result(&quotas, None),
+                Err(failure) => aside::of_failure(failure),
+            };
             let (body, status) = reply.end(outcome);
-            Ok(Answer::Message { body, status })
+            Ok(Answer::Message { body, status, headers })
         }
         first => {
             let stream = session.open_stream(exchange.id, 0);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use trunkline_model::{ClientFeatures, Json};
+use trunkline_resilience::shed::Class;
 
 use crate::Error;
 
@@ -132,6 +133,7 @@ pub(crate) mod keys {
     pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
     /// Our own.
     pub(crate) const TRANSACTION: &str = "dev.trunkline/transaction";
+    pub(crate) const PRIORITY: &str = "dev.trunkline/priority";
 }
 
 /// `_meta`, taken apart.
@@ -146,6 +148,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) baggage: Option<Arc<str>>,
     /// The transaction that a call belongs to.
     pub(crate) transaction: Option<Arc<str>>,
+    /// How much a call matters.
+    pub(crate) priority: Option<Class>,
     rest: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
@@ -167,6 +171,7 @@ impl<'a> Meta<'a> {
                 "tracestate" => meta.tracestate = text(value),
                 "baggage" => meta.baggage = text(value),
                 keys::TRANSACTION => meta.transaction = text(value),
+                keys::PRIORITY => meta.priority = text(value).and_then(|name| Class::named(&name)),
                 _ => meta.rest.push((key, value)),
             }
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::HeaderMap;
 use serde_json::json;
-use trunkline_model::{CallContext, Failure, Json, Operation, Principal, TraceContext};
+use trunkline_model::{CallContext, Failure, Json, Operation, Principal, Quota, TraceContext};
 
 use super::lists::List;
 use super::message::{Message, Meta, Params, Reference, features, follows_tasks, text};
@@ -17,6 +17,7 @@ use super::reply::{
     notification, progress_message, result_message, told_to_model,
 };
 use super::{LEGACY, MODERN, listen, param_headers, severity, tasks};
+use crate::aside;
 use crate::exchange::{Caller, Ended, Ending, Exchange, Step, advance};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
@@ -149,6 +150,7 @@ async fn call(
     let request = Request {
         meta: meta.passed_on(log_level),
         transaction: meta.transaction.clone(),
+        priority: meta.priority,
         ..request(gateway, peer.door, body, message, params)?
     };
     if let Some(headers) = headers
@@ -176,12 +178,14 @@ async fn call(
     let responses = params.responses.map(|raw| Json::slice_of(body, raw)).filter(Json::is_object);
     let state = params.state.as_deref();
     let began = gateway.begin_or_resume(request, context, caller, responses, state).await;
-    let mut exchange = match began {
-        Ok(exchange) => Some(exchange),
-        Err(failure) => return Ok(reply.message(Err(failure))),
+    let exchange = match began {
+        Ok(exchange) => exchange,
+        Err(failure) => return Ok(reply.message(Err(failure), &[])),
     };
+    let outbox = exchange.outbox.clone();
+    let mut exchange = Some(exchange);
     match advance(gateway, &mut exchange).await {
-        Ended::Yes(ending) => Ok(reply.message(ending)),
+        Ended::Yes(ending) => Ok(reply.message(ending, &outbox.told_quotas())),
         Ended::Note(note) => Ok(Answer::Stream(reply.stream(note, exchange))),
     }
 }
@@ -243,6 +247,7 @@ pub(super) fn request(
         journaled: false,
         transaction: None,
         stands_in: false,
+        priority: None,
     })
 }
 
@@ -276,9 +281,14 @@ impl Reply {
         }
     }
 
-    fn message(&self, ending: Result<Ending, Failure>) -> Answer {
+    fn message(&self, ending: Result<Ending, Failure>, quotas: &[Quota]) -> Answer {
+        let headers = match &ending {
+            Ok(Ending::Complete(result)) => aside::of_result(quotas, Some(result)),
+            Ok(_) => aside::of_result(quotas, None),
+            Err(failure) => aside::of_failure(failure),
+        };
         let (body, status) = self.end(ending);
-        Answer::Message { body, status }
+        Answer::Message { body, status, headers }
     }
 
     /// A note as a message, where the caller can be told it.

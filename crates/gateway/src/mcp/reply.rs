@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use http::HeaderMap;
 use indexmap::IndexMap;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ pub(crate) enum Answer {
         body: Bytes,
         /// The HTTP status.
         status: u16,
+        /// Further HTTP headers.
+        headers: HeaderMap,
     },
     /// Messages as they come.
     Stream(BoxStream<'static, Frame>),
@@ -54,13 +57,18 @@ pub(crate) mod codes {
 impl Answer {
     /// A successful result that is JSON text already.
     pub(crate) fn result(id: &Json, result: &[u8]) -> Self {
-        Self::Message { body: result_message(id, result), status: 200 }
+        Self::message(result_message(id, result), 200)
+    }
+
+    /// One message.
+    pub(crate) fn message(body: Bytes, status: u16) -> Self {
+        Self::Message { body, status, headers: HeaderMap::new() }
     }
 
     /// A failure.
     pub(crate) fn failure(id: Option<&Json>, failure: &Failure, era: Era) -> Self {
         let (body, status) = error_message(id, failure, era);
-        Self::Message { body, status }
+        Self::message(body, status)
     }
 }
 
@@ -250,8 +258,15 @@ pub(crate) fn with_members(object: &Json, members: &[(&str, &Json)]) -> Json {
     Json::from_serialize(&all).unwrap_or_else(|_| object.clone())
 }
 
+/// How an answer that was kept begins.
+const KEPT: &[u8] = br#"{"resultType":"complete","#;
+
 /// Whether the object has the member. The text is only parsed where the name occurs in it at all.
 fn has_member(object: &Json, key: &str) -> bool {
+    // An answer that was kept begins with these, and is not read again.
+    if object.as_bytes().starts_with(KEPT) && matches!(key, "resultType" | "ttlMs") {
+        return key == "resultType" || object.as_bytes()[KEPT.len()..].starts_with(br#""ttlMs":"#);
+    }
     use serde::de::IgnoredAny;
     let occurs = memchr::memmem::find(object.as_bytes(), key.as_bytes()).is_some();
     occurs && object.to::<IndexMap<String, IgnoredAny>>().is_ok_and(|members| members.contains_key(key))

@@ -148,7 +148,7 @@ async fn batch(
             Ok(message) => legacy::handle(gateway, peer, &session, body, &message).await,
             Err(error) => {
                 let body = reply::unreadable(text.get().as_bytes(), &error.into());
-                Answer::Message { body, status: 400 }
+                Answer::message(body, 400)
             }
         };
         match answer {
@@ -171,7 +171,7 @@ fn together(answers: Vec<Bytes>, mut streams: Vec<BoxStream<'static, Frame>>) ->
         return Answer::Accepted;
     }
     let body = [b"[", &answers.join(&b","[..])[..], b"]"].concat();
-    Answer::Message { body: Bytes::from(body), status: 200 }
+    Answer::message(Bytes::from(body), 200)
 }
 
 async fn get(
@@ -224,18 +224,23 @@ fn check_media_types(headers: &HeaderMap) -> Result<(), Error> {
 }
 
 fn unreadable(text: &[u8], failure: &Failure) -> Response<ReplyBody> {
-    encode(Answer::Message { body: reply::unreadable(text, failure), status: 400 })
+    encode(Answer::message(reply::unreadable(text, failure), 400))
 }
 
 /// An answer as an HTTP response.
 fn encode(answer: Answer) -> Response<ReplyBody> {
+    let mut beside = HeaderMap::new();
     let (status, kind, body) = match answer {
         Answer::Accepted => (202, None, ReplyBody::empty()),
-        Answer::Message { body, status } => (status, Some("application/json"), ReplyBody::full(body)),
+        Answer::Message { body, status, headers } => {
+            beside = headers;
+            (status, Some("application/json"), ReplyBody::full(body))
+        }
         Answer::Stream(stream) => (200, Some("text/event-stream"), ReplyBody::stream(sse(stream))),
     };
     let streams = kind == Some("text/event-stream");
     let mut response = Response::new(body);
+    *response.headers_mut() = beside;
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     if let Some(kind) = kind {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -369,7 +369,7 @@ fn ended(id: &Json, task: &Task) -> Answer {
         TaskState::Completed(result) => &result.body,
         TaskState::Failed(error) => {
             let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{error}}}", id.as_str());
-            return Answer::Message { body: body.into(), status: 200 };
+            return Answer::message(body.into(), 200);
         }
         _ => {
             let why = task.message.as_deref().unwrap_or_default();
@@ -383,7 +383,7 @@ fn ended(id: &Json, task: &Task) -> Answer {
     }
     meta[RELATED] = json!({ "taskId": &*task.id });
     let result = with_members(result, &[("_meta", &Json::from(meta))]);
-    Answer::Message { body: result_message(id, result.as_bytes()), status: 200 }
+    Answer::message(result_message(id, result.as_bytes()), 200)
 }
 
 #[cfg(test)]

@@ -150,6 +150,7 @@ async fn make(
         meta: None,
         resume,
         idempotency_key: None,
+        known: None,
     };
     match operation {
         Operation::CallTool => pool.contents().tools[0].execute(&call, &context()).await,

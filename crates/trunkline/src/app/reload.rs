@@ -34,7 +34,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
     app.gateway.guard(super::guards(&config));
     app.gateway.recover(config.recovery.clone());
-    app.gateway.limit(&config.limits);
+    super::restrain::apply(&app.gateway, &config);
     app.services.put_in_place(services);
     app.flows.configure(&config.flows, flows);
     if let Err(error) = app.flows.service.choreography().settle().await {

@@ -18,6 +18,7 @@ use trunkline_gateway::pool::HealthConfig;
 use trunkline_model::{Capability, Instance, Secret};
 use trunkline_resilience::GuardConfig;
 use trunkline_resilience::balance::BalanceConfig;
+use trunkline_resilience::repetition::LoopsConfig;
 
 /// The configuration of Trunkline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,8 +50,16 @@ pub struct Config {
     pub resilience: GuardConfig,
     /// What is done about calls that fail.
     pub recovery: trunkline_gateway::RecoveryConfig,
-    /// How many calls callers may make. A call has to fit every limit that holds for it.
+    /// How many calls callers may make, and how dear ones. A call has to fit every limit that holds for it.
     pub limits: Vec<trunkline_gateway::Limit>,
+    /// What calls cost, for limits on money.
+    pub prices: Vec<trunkline_gateway::Price>,
+    /// When equal calls on end are a loop.
+    pub loops: LoopsConfig,
+    /// How much calls matter where a service can't take all of them.
+    pub priorities: trunkline_gateway::PrioritiesConfig,
+    /// How much is kept of what services answer.
+    pub cache: trunkline_gateway::CacheConfig,
     /// Chains of tools.
     pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
@@ -73,6 +82,10 @@ impl Default for Config {
             resilience: GuardConfig::default(),
             recovery: trunkline_gateway::RecoveryConfig::default(),
             limits: Vec::new(),
+            prices: Vec::new(),
+            loops: LoopsConfig::default(),
+            priorities: trunkline_gateway::PrioritiesConfig::default(),
+            cache: trunkline_gateway::CacheConfig::default(),
             flows: super::Flows::default(),
             children: IndexMap::new(),
         }
@@ -215,6 +228,9 @@ pub struct Service {
     /// How its instances are checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthConfig>,
+    /// How its answers are kept; they aren't where this is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<trunkline_gateway::ServiceCache>,
     /// An MCP server, as a child or over HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<mcp::Config>,

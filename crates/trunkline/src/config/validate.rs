@@ -118,6 +118,7 @@ impl Validator<'_> {
     }
 
     fn limits(&mut self) {
+        self.measures();
         let doors = &self.config.doors;
         let sizes = [
             ("max_request_bytes", doors.max_request_bytes as u64),
@@ -136,6 +137,20 @@ impl Validator<'_> {
         if self.config.service_timeout_ms == Some(0) {
             let path = ConfigPath::new(["service_timeout_ms"]);
             self.invalid("0 would fail every call", "Write a number above 0.", &path);
+        }
+    }
+
+    fn measures(&mut self) {
+        for (index, limit) in self.config.limits.iter().enumerate() {
+            let path = ConfigPath::new(["limits"]).join(index.to_string());
+            if limit.measures() != 1 {
+                let fix = "Give exactly one of calls, tokens, bytes and money.";
+                self.invalid(format!("the limit counts {} things", limit.measures()), fix, &path);
+            }
+            if limit.every_ms == 0 {
+                let fix = "Write a number above 0.";
+                self.invalid("0 is no while", fix, &path.join("every_ms"));
+            }
         }
     }
 

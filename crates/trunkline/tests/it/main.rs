@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod bad_input;
+mod cache;
 mod chaos;
 mod choreography;
 mod cli;
@@ -14,6 +15,7 @@ mod failures;
 mod hostile_flows;
 mod instances;
 mod life;
+mod limits;
 mod questions;
 mod reload;
 mod resilience;

@@ -27,7 +27,7 @@ async fn breaker(gateway: &Gateway, service: &str, tool: &str) -> Value {
 #[tokio::test]
 async fn a_service_that_fails_is_left_alone_until_it_is_back() {
     let shop = Shop::start().await;
-    let gateway = Gateway::start(&shop.config("")).await;
+    let gateway = Gateway::start(&format!("loops: {{ calls: 0 }}\n{}", shop.config(""))).await;
     let client = Legacy::connect(gateway.address).await;
     let read = async || client.call("shop-stock__listItems", json!({})).await;
     assert!(failure(&read().await).is_null());

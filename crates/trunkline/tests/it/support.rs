@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod shop;
+pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 

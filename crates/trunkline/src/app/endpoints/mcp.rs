@@ -110,6 +110,7 @@ fn request(with: &With, call: &EndpointCall) -> Result<Call, Failed> {
         meta: None,
         resume: None,
         idempotency_key: Some(call.idempotency_key.clone()),
+        known: None,
     })
 }
 
