@@ -10,6 +10,7 @@ mod crash;
 mod ctk;
 mod fuzz;
 mod provide;
+mod registry;
 mod report;
 mod server;
 mod test;

@@ -10,8 +10,14 @@ use crate::command::{output, run};
 use crate::workspace::{path_with, root, scratch, which};
 
 /// Programs that tests run, with the Debian package of each.
-const PROGRAMS: [(&str, &str); 5] =
-    [("git", "git"), ("strace", "strace"), ("npm", "npm"), ("node", "nodejs"), ("python3", "python3")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("git", "git"),
+    ("strace", "strace"),
+    ("npm", "npm"),
+    ("node", "nodejs"),
+    ("python3", "python3"),
+    ("dnsmasq", "dnsmasq-base"),
+];
 
 /// The line of Node that the conformance suite needs.
 const NODE: &str = "v22.";
@@ -66,6 +72,16 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
     run(command.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+}
+
+/// Installs a module of Debian's Python where it is missing.
+pub(crate) fn python_module(python: &str, module: &str, package: &str) -> anyhow::Result<()> {
+    let there = || output(Command::new(python).args(["-c", &format!("import {module}")]));
+    if there().is_err() {
+        install(&[package])?;
+        there()?;
+    }
+    Ok(())
 }
 
 /// The npm packages of `xtask/npm`.

@@ -6,7 +6,7 @@ use crate::command::watch;
 use crate::provide::{self, Npm};
 use crate::report::{Outcome, Report};
 use crate::workspace::{root, shared};
-use crate::{clients, conformance, crash, ctk};
+use crate::{clients, conformance, crash, ctk, registry};
 
 /// Runs every leg.
 pub(crate) fn run() -> anyhow::Result<bool> {
@@ -14,7 +14,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     let mut npm = None;
     let mut python = None;
     report.leg("programs", || match provide::programs() {
-        Ok(()) => Ok(Outcome::passed("git, strace, npm, node, python3")),
+        Ok(()) => Ok(Outcome::passed("git, strace, npm, node, python3, dnsmasq")),
         Err(error) => Ok(Outcome::missing(format!("{error:#}"))),
     });
     report.leg("npm packages", || brought(provide::npm(), &mut npm));
@@ -44,6 +44,12 @@ pub(crate) fn run() -> anyhow::Result<bool> {
         report.leg(&leg.name(), || match (&npm, &python) {
             (Some(npm), Some(python)) if built => leg.run(npm, python),
             _ => Ok(Outcome::missing("npm packages, python packages or binaries are missing")),
+        });
+    }
+    for leg in registry::Leg::ALL {
+        report.leg(leg.name(), || match &npm {
+            Some(npm) => leg.run(npm),
+            _ => Ok(Outcome::missing("npm packages are missing")),
         });
     }
     Ok(report.finish())

@@ -1,6 +1,7 @@
 //! The HTTP client that connectors share: pooled keep-alive connections, bounded bodies, a deadline on every
 //! request. It follows no redirects and adds no headers of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::per_thread::PerThread;
 
@@ -39,6 +42,15 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its whole body.
     pub body: Bytes,
+}
+
+/// What a client shows of itself: files in PEM.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The certificate chain.
+    pub certificate: &'a Path,
+    /// Its key.
+    pub key: &'a Path,
 }
 
 /// Why there is no answer.
@@ -69,15 +81,51 @@ impl HttpClient {
     /// # Errors
     /// The TLS library can't be set up.
     pub fn new() -> Result<Self, rustls::Error> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
             .https_or_http()
             .enable_http1()
-            .wrap_connector(connector);
+            .wrap_connector(tcp());
+        Ok(Self::over(connector))
+    }
+
+    /// A client that trusts the certificates in a file in place of those of the web, and shows its own where it has one.
+    ///
+    /// # Errors
+    /// What is wrong with the files, in words.
+    pub fn with_tls(ca: Option<&Path>, identity: Option<Identity<'_>>) -> Result<Self, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let mut roots = rustls::RootCertStore::empty();
+        match ca {
+            Some(file) => {
+                for certificate in certificates(file)? {
+                    roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+                }
+            }
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        }
+        let config = config.with_root_certificates(roots);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some(Identity { certificate, key }) => {
+                let read = PrivateKeyDer::from_pem_file(key);
+                let read = read.map_err(|error| format!("{}: {error}", key.display()))?;
+                let chain = certificates(certificate)?;
+                config.with_client_auth_cert(chain, read).map_err(|error| error.to_string())?
+            }
+        };
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp());
+        Ok(Self::over(connector))
+    }
+
+    fn over(connector: HttpsConnector<HttpConnector>) -> Self {
         let client = || {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
@@ -85,7 +133,7 @@ impl HttpClient {
                 .pool_max_idle_per_host(IDLE_PER_HOST)
                 .build(connector.clone())
         };
-        Ok(Self(Arc::new(PerThread::new(client))))
+        Self(Arc::new(PerThread::new(client)))
     }
 
     /// Sends a request and reads its answer of at most `limit` bytes.
@@ -112,6 +160,23 @@ impl HttpClient {
         };
         tokio::time::timeout_at(deadline.into(), exchange).await.unwrap_or(Err(HttpError::TimedOut))
     }
+}
+
+fn tcp() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector
+}
+
+/// The certificates in a file.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?.collect();
+    let found = found.map_err(|error| wrong(&error))?;
+    if found.is_empty() { Err(wrong(&"it has no certificate")) } else { Ok(found) }
 }
 
 /// Reads a body. One that comes in a single frame is not copied.

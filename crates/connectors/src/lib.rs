@@ -2,6 +2,8 @@
 //! `client.rs` (the wire), `service.rs` (the [`Service`](trunkline_model::Service)), `tool.rs` (the
 //! [`Tool`](trunkline_model::Tool)). No connector knows that policy exists.
 
+pub mod consul;
+pub mod dns;
 mod error;
 pub mod health;
 pub mod http_client;
@@ -9,6 +11,7 @@ pub mod mcp;
 pub mod openapi;
 mod per_thread;
 pub mod process;
+pub mod source;
 mod tool_settings;
 
 pub use error::Error;

@@ -239,6 +239,24 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Chance: a number from 0 to 1.
+    #[must_use]
+    pub fn chance(&self) -> trunkline_resilience::guard::Chance {
+        chance(&self.sources)
+    }
+
+    /// The source that tells of a service's instances can't be asked, or can be again.
+    pub async fn source_changed(
+        &self,
+        service: &trunkline_model::ServiceId,
+        source: &'static str,
+        failure: Option<&trunkline_model::Failure>,
+    ) {
+        self.recorder.source_changed(service, source, failure).await;
+    }
+}
+
 /// Chance, from identities that can't be guessed.
 pub(crate) fn chance(sources: &Sources) -> trunkline_resilience::guard::Chance {
     let random = sources.random_id.clone();

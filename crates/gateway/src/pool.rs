@@ -11,7 +11,7 @@ mod tool;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -51,6 +51,8 @@ struct Shared {
     failovers: Budget,
     members: ArcSwap<Members>,
     contents: ArcSwap<Contents>,
+    /// Why the source of the instances can't be asked.
+    source_fails: ArcSwapOption<String>,
     /// What was last told.
     told: Mutex<Told>,
 }
@@ -99,6 +101,7 @@ impl Pool {
             failovers: Budget::new(FAILOVERS.0, FAILOVERS.1, now),
             members: ArcSwap::default(),
             contents: ArcSwap::default(),
+            source_fails: ArcSwapOption::empty(),
             told: Mutex::default(),
         })))
     }
@@ -107,6 +110,12 @@ impl Pool {
     #[must_use]
     pub fn observer(&self) -> Arc<dyn ServiceObserver> {
         Arc::new(OfMembers(Arc::downgrade(&self.0)))
+    }
+
+    /// The source of the instances can't be asked, or can be again: those that it told last stay. Whether that is news.
+    pub fn source_fails(&self, cause: Option<String>) -> bool {
+        let now = cause.is_some();
+        self.0.source_fails.swap(cause.map(Arc::new)).is_some() != now
     }
 
     /// The instances and their services.
@@ -214,10 +223,22 @@ impl Shared {
         };
         ServiceStatus {
             state,
-            cause: (!well).then(|| cause.map_or_else(|| "it has no instances".to_owned(), |c| c.to_string())),
+            cause: self.cause(well, cause.as_deref()),
             restarts: statuses.iter().map(|status| status.restarts).sum(),
             protocol: statuses.into_iter().map(|status| status.protocol).next().unwrap_or_default(),
             stderr: Vec::new(),
+        }
+    }
+
+    /// What is wrong with the whole, in words.
+    fn cause(&self, well: bool, instance: Option<&str>) -> Option<String> {
+        let own = (!well).then(|| instance.unwrap_or("it has no instances").to_owned());
+        let fails = self.source_fails.load();
+        let source =
+            fails.as_ref().map(|cause| format!("its instances are those that were known last: {cause}"));
+        match (own, source) {
+            (Some(own), Some(source)) => Some(format!("{own}; {source}")),
+            (own, source) => own.or(source),
         }
     }
 

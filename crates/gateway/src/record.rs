@@ -181,6 +181,20 @@ impl Recorder {
         self.of_service(service, "strategy", json!(change)).await;
     }
 
+    /// The source that tells of a service's instances can't be asked, or can be again.
+    pub(crate) async fn source_changed(
+        &self,
+        service: &ServiceId,
+        source: &'static str,
+        failure: Option<&Failure>,
+    ) {
+        let about = json!({
+            "source": source, "failing": failure.is_some(), "code": failure.map(|failure| failure.code),
+            "cause": failure.map(|failure| &failure.detail),
+        });
+        self.of_service(service, "source", about).await;
+    }
+
     async fn of_service(&self, service: &ServiceId, action: &'static str, about: Value) {
         let data = EventData {
             action: Cow::Borrowed(action),

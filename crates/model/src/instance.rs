@@ -6,6 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{BoxFuture, Failure};
+
 /// One of the places where a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,4 +66,14 @@ pub struct InstanceStatus {
     /// What else is known of it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Tells of the instances of one service, as a registry or a name server knows them.
+pub trait InstanceSource: Send {
+    /// Waits until the set of instances has changed, or is known again, and gives the whole of it; the first call gives what is
+    /// there. May be dropped and called again. It paces itself, also where it fails again and again.
+    ///
+    /// # Errors
+    /// [`Failure`] where the source can't be asked or answers what can't be used. The set that it gave last stays in force.
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Instance>, Failure>>;
 }

@@ -35,7 +35,7 @@ pub use event::{Event, EventData, EventError, EventKind, Phase};
 pub use failure::{EffectState, Failure, Fault, Retry};
 pub use freshness::{Freshness, Served, ServedState, Validators};
 pub use glob::Glob;
-pub use instance::{Instance, InstanceStatus};
+pub use instance::{Instance, InstanceSource, InstanceStatus};
 pub use json::{Json, JsonError, MAX_DEPTH};
 pub use outcome::{InputRequired, Outcome, ToolResult};
 pub use principal::{Principal, PrincipalKind};

@@ -9,6 +9,7 @@ mod flows;
 mod reload;
 mod restrain;
 mod services;
+mod sources;
 mod state;
 mod workers;
 

@@ -41,7 +41,7 @@ enum Command {
     Stdio(serve::Stdio),
     /// Write a first configuration.
     Init(init::Init),
-    /// Add services from an .mcp.json or an OpenAPI document.
+    /// Add services from an .mcp.json, a server.json or an OpenAPI document.
     Import(import::Import),
     /// Look for what is wrong, and say how to mend it.
     Doctor(doctor::Doctor),

@@ -22,7 +22,7 @@ pub use finding::{Finding, Level};
 pub use flows::{FlowLimit, FlowTool, FlowUndo, Flows};
 pub use format::Format;
 pub use load::{Flags, Loaded, convert, find, load, load_or_default, load_text};
-pub use model::{Child, Config, Events, Listen, Log, LogFormat, Service};
+pub use model::{Child, Config, Events, Listen, Log, LogFormat, Registry, Service};
 pub(crate) use paths::is_url;
 pub use show::{Origin, Setting};
 pub use watch::{Env, Watcher};

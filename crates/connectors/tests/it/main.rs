@@ -6,6 +6,7 @@
     reason = "a test stops where something is wrong, and tells figures"
 )]
 
+mod consul;
 mod openapi_bounds;
 mod openapi_calls;
 mod process;

@@ -115,6 +115,11 @@ impl Fleet {
         &self.workshop.id
     }
 
+    /// Ends the service.
+    pub(super) fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
     /// Puts those instances in place that have a lease, as they come and go.
     pub(super) async fn follow_leases(
         self: Arc<Self>,

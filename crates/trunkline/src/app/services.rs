@@ -13,6 +13,7 @@ use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
 
 use super::fleet::{self, Fleet};
+use super::sources::{self, Announcements};
 use crate::config;
 
 /// The services that run.
@@ -24,11 +25,14 @@ pub(super) struct Services {
     shutdown: CancellationToken,
     http: HttpClient,
     running: IndexMap<String, Running>,
+    announcements: Announcements,
 }
 
 #[derive(Clone)]
 struct Running {
     config: config::Service,
+    /// What it is told of its instances by.
+    registry: config::Registry,
     service: Arc<dyn Service>,
     shutdown: CancellationToken,
     /// Where it runs in several places.
@@ -40,6 +44,7 @@ pub(super) struct Prepared {
     next: IndexMap<String, Running>,
     runners: Vec<BoxFuture<'static, ()>>,
     fleets: Vec<(Arc<Fleet>, fleet::Prepared)>,
+    registry: config::Registry,
 }
 
 impl Services {
@@ -49,18 +54,33 @@ impl Services {
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        Ok(Self { gateway, flows, tasks, shutdown, http: HttpClient::new()?, running: IndexMap::new() })
+        let (http, running, announcements) = (HttpClient::new()?, IndexMap::new(), Announcements::default());
+        Ok(Self { gateway, flows, tasks, shutdown, http, running, announcements })
     }
 
     /// Builds what the configuration says. Nothing changes yet.
     pub(super) async fn prepare(&self, config: &config::Config, base: &Path) -> anyhow::Result<Prepared> {
-        let mut prepared = Prepared { next: IndexMap::new(), runners: Vec::new(), fleets: Vec::new() };
+        let registry = config.registry.clone();
+        let mut prepared = Prepared {
+            next: IndexMap::new(),
+            runners: Vec::new(),
+            fleets: Vec::new(),
+            registry: registry.clone(),
+        };
         for (name, wanted) in config.services.iter().filter(|(_, service)| service.is_enabled()) {
-            let kept = self.running.get(name).filter(|running| same_but_names(&running.config, wanted));
+            let kept = self.running.get(name).filter(|running| {
+                same_but_names(&running.config, wanted)
+                    && (running.registry == registry || !wanted.is_told_by_registry())
+            });
             let running = match kept {
                 Some(kept) => Running { config: wanted.clone(), ..kept.clone() },
                 None => self
-                    .build(wanted, fleet::workshop(name, wanted, base, &self.http), &mut prepared.runners)
+                    .build(
+                        wanted,
+                        &registry,
+                        fleet::workshop(name, wanted, base, &self.http),
+                        &mut prepared.runners,
+                    )
                     .await
                     .with_context(|| format!("the service {name:?}"))?,
             };
@@ -78,6 +98,7 @@ impl Services {
     async fn build(
         &self,
         wanted: &config::Service,
+        registry: &config::Registry,
         workshop: fleet::Workshop,
         runners: &mut Vec<BoxFuture<'static, ()>>,
     ) -> anyhow::Result<Running> {
@@ -90,16 +111,22 @@ impl Services {
                 let instances = self.gateway.lease(fleet.id(), config).await?;
                 runners.push(Box::pin(fleet.clone().follow_leases(self.gateway.clone(), instances)));
             }
-            let (config, service) = (wanted.clone(), fleet.pool());
-            return Ok(Running { config, service, shutdown, fleet: Some(fleet) });
+            if let Some(source) =
+                sources::source_of(fleet.id().as_str(), wanted, registry, &self.http, &self.gateway)?
+            {
+                runners.push(Box::pin(sources::follow(fleet.clone(), source, self.gateway.clone())));
+            }
+            let (config, service, registry) = (wanted.clone(), fleet.pool(), registry.clone());
+            return Ok(Running { config, registry, service, shutdown, fleet: Some(fleet) });
         }
         let (service, runner) = workshop.make(None, observer, shutdown.clone()).await?;
         runners.push(runner);
-        Ok(Running { config: wanted.clone(), service, shutdown, fleet: None })
+        let (config, registry) = (wanted.clone(), registry.clone());
+        Ok(Running { config, registry, service, shutdown, fleet: None })
     }
 
     /// Puts the services in place. Those that they replace end when they have no calls any more, or after a while.
-    pub(super) fn put_in_place(&mut self, Prepared { next, runners, fleets }: Prepared) {
+    pub(super) fn put_in_place(&mut self, Prepared { next, runners, fleets, registry }: Prepared) {
         let before = std::mem::replace(&mut self.running, next);
         let registered = self.running.iter().map(|(name, running)| {
             let names = running.config.names;
@@ -116,6 +143,11 @@ impl Services {
         }
         for (fleet, instances) in fleets {
             fleet.put_in_place(instances);
+        }
+        let (http, tasks, shutdown) = (&self.http, &self.tasks, &self.shutdown);
+        let told = self.announcements.put_in_place(&registry, http, &self.gateway, tasks, shutdown);
+        if let Err(error) = told {
+            tracing::error!(%error, "Consul can't be told of anything");
         }
         for (name, old) in before {
             let kept = self.running.get(&name).is_some_and(|new| Arc::ptr_eq(&new.service, &old.service));

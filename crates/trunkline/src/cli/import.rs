@@ -1,9 +1,10 @@
-//! `trunkline import`: services from a list of MCP servers or an OpenAPI document.
+//! `trunkline import`: services from a list of MCP servers, a `server.json` of the MCP Registry or an OpenAPI document.
 
 mod hide;
 mod insert;
 mod mcp_servers;
 mod openapi;
+mod server_json;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -18,10 +19,11 @@ use super::{OutputArgs, block_on};
 use crate::Error;
 use crate::config;
 
-/// Add services from an .mcp.json or an OpenAPI document.
+/// Add services from an .mcp.json, a server.json or an OpenAPI document.
 #[derive(Debug, clap::Args)]
 pub(super) struct Import {
-    /// A JSON file with MCP servers (.mcp.json, Claude Desktop, VS Code), or an OpenAPI document: a file or a URL.
+    /// A JSON file with MCP servers (.mcp.json, Claude Desktop, VS Code), a server.json of the MCP Registry, or an OpenAPI
+    /// document: a file or a URL.
     source: String,
     /// Only say what would be added.
     #[arg(long)]
@@ -29,7 +31,7 @@ pub(super) struct Import {
     /// The configuration to add to: a file or a folder.
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
-    /// The service's name, for an OpenAPI document.
+    /// The service's name, for an OpenAPI document or a server.json.
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -83,13 +85,16 @@ impl Import {
         let folder = std::path::absolute(&target)?.parent().map(Path::to_path_buf).unwrap_or_default();
         let document = block_on(source::read(&self.source))?;
         let (mut proposals, mut left_out) = match source::kind(&document) {
+            Some(source::Kind::ServerJson(servers)) => server_json::proposals(&servers, self.name.as_deref()),
             Some(source::Kind::McpServers(servers)) => mcp_servers::proposals(servers),
             Some(source::Kind::OpenApi) => {
                 let proposal = openapi::proposal(&self.source, self.name.as_deref(), &folder);
                 (vec![block_on(async { Ok(proposal.await?) })?], Vec::new())
             }
             None => {
-                let reason = "it has neither mcpServers nor openapi or swagger at its top".to_owned();
+                let reason =
+                    "it has neither mcpServers nor openapi or swagger at its top, nor is it a server.json"
+                        .to_owned();
                 return Err(Error::Import { source_name: self.source, reason }.into());
             }
         };

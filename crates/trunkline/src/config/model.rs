@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use trunkline_connectors::{mcp, openapi, process};
+use trunkline_connectors::{consul, dns, mcp, openapi, process};
 use trunkline_discovery::Names;
 use trunkline_discovery::discover::About;
 use trunkline_gateway::LeaseConfig;
@@ -46,6 +46,8 @@ pub struct Config {
     pub service_timeout_ms: Option<u64>,
     /// What is behind the gateway, by name.
     pub services: IndexMap<String, Service>,
+    /// The registries and name servers that tell of instances of services.
+    pub registry: Registry,
     /// How calls are guarded: breakers, retries, timeouts, hedges, bulkheads.
     pub resilience: GuardConfig,
     /// What is done about calls that fail.
@@ -79,6 +81,7 @@ impl Default for Config {
             events: Events::default(),
             service_timeout_ms: None,
             services: IndexMap::new(),
+            registry: Registry::default(),
             resilience: GuardConfig::default(),
             recovery: trunkline_gateway::RecoveryConfig::default(),
             limits: Vec::new(),
@@ -249,6 +252,12 @@ impl Service {
         !self.instances.is_empty() || self.discover.is_some()
     }
 
+    /// Whether a registry or a name server tells of its instances.
+    #[must_use]
+    pub fn is_told_by_registry(&self) -> bool {
+        self.discover.as_ref().is_some_and(|discover| discover.consul.is_some() || discover.dns.is_some())
+    }
+
     /// What is known of it beside what it says itself.
     #[must_use]
     pub fn about(&self) -> Arc<About> {
@@ -274,6 +283,24 @@ pub struct Discover {
     /// They register themselves over HTTP, each for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseConfig>,
+    /// Consul knows them: the agent under `registry.consul`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consul: Option<consul::Lookup>,
+    /// A name server knows them: those under `registry.dns`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<dns::Lookup>,
+}
+
+/// The registries and name servers that tell of instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// The Consul agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consul: Option<consul::Config>,
+    /// The name servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<dns::Config>,
 }
 
 /// A program that is started before the services and ends with the gateway.

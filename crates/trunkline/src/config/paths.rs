@@ -28,6 +28,11 @@ pub(super) fn resolve(config: &mut Config, base: &Path) {
             }
         }
     }
+    if let Some(consul) = &mut config.registry.consul {
+        for file in [&mut consul.ca_file, &mut consul.cert_file, &mut consul.key_file].into_iter().flatten() {
+            *file = base.join(&*file);
+        }
+    }
     for path in &mut config.flows.definitions {
         *path = base.join(&*path);
     }

@@ -1,5 +1,7 @@
 //! What types can't say: exactly one connector, no open listener without keys, names, addresses, files that exist.
 
+mod sources;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,7 @@ impl Validator<'_> {
         self.rules();
         self.limits();
         self.events();
+        self.registry();
         for (name, service) in &config.services {
             let path = ConfigPath::new(["services", name]);
             self.name(name, &path);
@@ -267,10 +270,7 @@ impl Validator<'_> {
             self.invalid("a command has no instances", fix, &at);
         }
         if let Some(discover) = &service.discover {
-            let fix = "Write discover: { lease: { allow: [\"http://10.*\"] } }, or instances.";
-            if discover.lease.is_none() || !service.instances.is_empty() {
-                self.invalid("exactly one source of instances is needed", fix, &path.join("discover"));
-            }
+            self.discover(service, discover, &path.join("discover"));
         }
         if let Some(health) = &service.health {
             let given = [health.http.is_some(), health.tcp, health.mcp, !health.command.is_empty()];

@@ -33,6 +33,8 @@ const CHAOS: &str = "seed: 7\nsteps: [{ faults: [{ kind: latency, ms: 5 }] }]\n"
 
 const MCP_JSON: &str = r#"{"mcpServers": {"files": {"command": "true"}}}"#;
 
+const SERVER_JSON: &str = r#"{"name": "com.example/search", "version": "1.0.0", "remotes": [{"type": "streamable-http", "url": "http://127.0.0.1:9/mcp"}]}"#;
+
 struct Running(Child);
 
 impl Drop for Running {
@@ -81,6 +83,7 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(".mcp.json"), MCP_JSON).unwrap();
     fs::write(folder.path().join("openapi.yaml"), OPENAPI).unwrap();
+    fs::write(folder.path().join("server.json"), SERVER_JSON).unwrap();
     fs::write(folder.path().join("chaos.yaml"), CHAOS).unwrap();
     folder
 }

@@ -23,8 +23,8 @@ paths:
 ";
 
 /// A service that says its name, and answers `/healthz`.
-struct Stub {
-    address: SocketAddr,
+pub(crate) struct Stub {
+    pub(crate) address: SocketAddr,
     calls: Arc<AtomicUsize>,
     sick: Arc<AtomicBool>,
     /// Dropping it closes the listener and all connections.
@@ -32,11 +32,11 @@ struct Stub {
 }
 
 impl Stub {
-    async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), name).await
     }
 
-    async fn start_at(address: SocketAddr, name: &'static str) -> Self {
+    pub(crate) async fn start_at(address: SocketAddr, name: &'static str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (calls, sick) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -71,13 +71,13 @@ impl Stub {
     }
 
     /// Ends it as a killed process ends: its connections are reset or closed in the middle of whatever they do.
-    async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         let tasks = self.tasks.take().unwrap();
         tasks.abort();
         let _ = tasks.await;
     }
 
-    fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
 
@@ -87,7 +87,7 @@ impl Stub {
     }
 }
 
-fn config(folder: &Path, more: &str) -> String {
+pub(crate) fn config(folder: &Path, more: &str) -> String {
     let document = folder.join("names.yaml");
     std::fs::write(&document, DOCUMENT).unwrap();
     let tools = "tools: { getName: { capabilities: [names.read] } }";
@@ -101,13 +101,13 @@ fn instances(stubs: &[&Stub]) -> String {
 }
 
 /// Calls without end until told to stop; gives how often, and what failed.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     callers: JoinSet<(usize, Vec<Value>)>,
 }
 
 impl Load {
-    fn start(address: SocketAddr) -> Self {
+    pub(crate) fn start(address: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut callers = JoinSet::new();
         for _ in 0..4 {
@@ -129,7 +129,7 @@ impl Load {
         Self { stop, callers }
     }
 
-    async fn none_failed(mut self) {
+    pub(crate) async fn none_failed(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let mut calls = 0;
         while let Some(done) = self.callers.join_next().await {
@@ -141,7 +141,7 @@ impl Load {
     }
 }
 
-async fn shown(gateway: &Gateway) -> Vec<Value> {
+pub(crate) async fn shown(gateway: &Gateway) -> Vec<Value> {
     let services = gateway.get("/v1/services").await.json().await;
     services["services"][0]["instances"].as_array().unwrap().clone()
 }

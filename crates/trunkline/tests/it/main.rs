@@ -20,6 +20,7 @@ mod questions;
 mod reload;
 mod resilience;
 mod search;
+mod sources;
 mod stdio;
 mod support;
 mod tasks;

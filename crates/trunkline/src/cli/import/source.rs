@@ -24,6 +24,8 @@ const DOWNLOAD: Duration = Duration::from_secs(60);
 pub(super) enum Kind<'a> {
     /// A list of MCP servers by name.
     McpServers(&'a Map<String, Value>),
+    /// Servers as the MCP Registry describes them.
+    ServerJson(Vec<&'a Value>),
     /// The description of an HTTP service.
     OpenApi,
 }
@@ -32,6 +34,9 @@ pub(super) enum Kind<'a> {
 pub(super) fn kind(document: &Value) -> Option<Kind<'_>> {
     if document.get("openapi").is_some() || document.get("swagger").is_some() {
         return Some(Kind::OpenApi);
+    }
+    if let Some(servers) = super::server_json::servers(document) {
+        return Some(Kind::ServerJson(servers));
     }
     let list = ["mcpServers", "servers"].iter().find_map(|key| document[*key].as_object());
     list.or_else(|| document["mcp"]["servers"].as_object()).map(Kind::McpServers)
