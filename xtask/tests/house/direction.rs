@@ -28,6 +28,9 @@ const NOT_FOR_THE_GATEWAY: [&str; 2] = ["trunkline-connectors", "trunkline-data-
 const INPUT_OUTPUT: [&str; 8] =
     ["axum", "hyper", "hyper-util", "notify", "reqwest", "rmcp", "rusqlite", "tokio"];
 
+/// The stand-in for a Consul agent.
+const STAND_IN: &str = "consul-stand-in";
+
 /// What each package of ours may depend on, in tests as well.
 fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut table = BTreeMap::from([
@@ -35,6 +38,7 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         (EVENT_LOG, BTreeSet::from([MODEL])),
         ("xtask", BTreeSet::new()),
         ("mcp-fixture", BTreeSet::new()),
+        (STAND_IN, BTreeSet::new()),
         ("shop", BTreeSet::new()),
     ]);
     for part in SIDE_BY_SIDE {
@@ -43,7 +47,10 @@ fn allowed() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let every_part: BTreeSet<_> = SIDE_BY_SIDE.into_iter().chain([MODEL, EVENT_LOG]).collect();
     let gateway = every_part.iter().copied().filter(|part| !NOT_FOR_THE_GATEWAY.contains(part)).collect();
     table.insert("trunkline-gateway", gateway);
-    table.insert("trunkline", every_part.into_iter().chain(["trunkline-gateway", "shop"]).collect());
+    let whole = every_part.into_iter().chain(["trunkline-gateway", "shop", STAND_IN]);
+    table.insert("trunkline", whole.collect());
+    // Tests only: a registry that can be made to misbehave.
+    table.entry("trunkline-connectors").or_default().insert(STAND_IN);
     table
 }
 

@@ -137,6 +137,16 @@ impl Drop for Dnsmasq {
     }
 }
 
+/// A port that the system gives nobody by itself, so that it is still free when the server is started again.
+fn quiet_port() -> u16 {
+    let free = |port: &u16| {
+        UdpSocket::bind(("127.0.0.1", *port)).is_ok()
+            && std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()
+    };
+    let begin = u16::try_from(std::process::id() % 20_000).unwrap() + 10_000;
+    (begin..begin + 1_000).find(free).expect("a port is free")
+}
+
 fn srv(stub: &Stub, weight: u16) -> String {
     format!("--srv-host=_names._tcp.test,host.test,{},0,{weight}", stub.address.port())
 }
@@ -145,7 +155,7 @@ fn srv(stub: &Stub, weight: u16) -> String {
 async fn what_a_name_server_knows_is_called_whatever_becomes_of_it_and_no_call_fails() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (Stub::start("one").await, Stub::start("two").await);
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = quiet_port();
     let host = "--host-record=host.test,127.0.0.1".to_owned();
     let Some(mut server) = Dnsmasq::start(port, &[host.clone(), srv(&one, 1)]) else {
         eprintln!("dnsmasq is not installed: nothing is tested");
