@@ -138,6 +138,7 @@ impl Bench {
             meta: None,
             resume: None,
             idempotency_key: None,
+            known: None,
         };
         let deadline = Instant::now() + Duration::from_secs(10);
         let context = CallContext::unattended(Arc::new(Principal::local()), deadline);
