@@ -16,6 +16,10 @@ pub(crate) enum Name {
     Gateway(gateway::Config),
     /// What the guard before a tool costs a call.
     Resilience,
+    /// Three times as many calls as a service can take, with and without the limiter.
+    Overload,
+    /// A read that is answered from the cache, beside the service itself.
+    Cache,
     /// How long finding a tool by what it can do takes among 10,000 services.
     Discover,
     /// Calls over three instances of which one is slow, beside three that are well.
@@ -36,6 +40,8 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
     match name {
         Name::Gateway(config) => gateway::run(config),
         Name::Resilience => crates::run("trunkline-resilience", "guard"),
+        Name::Overload => crates::doors("overload"),
+        Name::Cache => crates::doors("cache"),
         Name::Search { folders } => crates::search(folders),
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),

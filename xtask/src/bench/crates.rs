@@ -12,6 +12,13 @@ pub(super) fn run(package: &str, name: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Runs a benchmark of the doors.
+pub(super) fn doors(name: &str) -> anyhow::Result<bool> {
+    let bench = ["bench", "--quiet", "--package", "trunkline", "--bench", "doors", "--", name];
+    command::run(Command::new("cargo").args(bench).current_dir(root()))?;
+    Ok(true)
+}
+
 /// Runs the benchmark of the search.
 pub(super) fn search(folders: &[std::path::PathBuf]) -> anyhow::Result<bool> {
     let shared = root().join("../shared/data/toolsearch");
