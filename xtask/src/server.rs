@@ -120,7 +120,8 @@ pub(crate) fn gateway_config(name: &str, services: &str) -> anyhow::Result<PathB
     fs::create_dir_all(&folder)?;
     let file = folder.join("trunkline.yaml");
     let state = folder.join("state");
-    fs::write(&file, format!("listen: 127.0.0.1:0\ndata_dir: {}\nservices:\n{services}", state.display()))?;
+    // A load is the same call again and again.
+    fs::write(&file, format!("listen: 127.0.0.1:0\nloops: {{ calls: 0 }}\ndata_dir: {}\nservices:\n{services}", state.display()))?;
     Ok(file)
 }
 
