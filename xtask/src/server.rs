@@ -121,7 +121,13 @@ pub(crate) fn gateway_config(name: &str, services: &str) -> anyhow::Result<PathB
     let file = folder.join("trunkline.yaml");
     let state = folder.join("state");
     // A load is the same call again and again.
-    fs::write(&file, format!("listen: 127.0.0.1:0\nloops: {{ calls: 0 }}\ndata_dir: {}\nservices:\n{services}", state.display()))?;
+    fs::write(
+        &file,
+        format!(
+            "listen: 127.0.0.1:0\nloops: {{ calls: 0 }}\ndata_dir: {}\nservices:\n{services}",
+            state.display()
+        ),
+    )?;
     Ok(file)
 }
 

@@ -9,20 +9,37 @@
     reason = "a benchmark prints, and counts"
 )]
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trunkline_discovery::search::{Document, SearchIndex};
+use trunkline_discovery::embed::Table;
+use trunkline_discovery::search::{Document, Mix, SearchIndex};
 
 /// How many tools are told of.
 const TOP: usize = 10;
 
+/// The ways that are measured beside each other.
+const WAYS: [(&str, Mix); 4] = [
+    ("words", Mix { meaning: 0.0, clauses: 0.0 }),
+    ("words, clauses", Mix { meaning: 0.0, clauses: 0.5 }),
+    ("meaning", Mix { meaning: 1.0, clauses: 0.0 }),
+    ("meaning, clauses", Mix { meaning: 1.0, clauses: 0.5 }),
+];
+
 fn main() {
-    let given: Vec<PathBuf> =
-        std::env::args().skip(1).filter(|word| !word.starts_with("--")).map(PathBuf::from).collect();
+    let (mut given, mut table) = (Vec::new(), Table::built_in());
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--table" {
+            table = words.next().and_then(|file| read(Path::new(&file))).unwrap_or(table);
+        } else if !word.starts_with("--") {
+            given.push(PathBuf::from(word));
+        }
+    }
     let mut folders = Vec::new();
     for folder in given {
         if folder.join("tools.jsonl").is_file() {
@@ -37,24 +54,50 @@ fn main() {
         println!("there is nothing to measure: name folders with tools.jsonl and queries.jsonl");
         return;
     }
-    println!(
-        "{:<14} {:>7} {:>8} {:>6} {:>6} {:>6} {:>10} {:>10}",
-        "set", "tools", "queries", "R@1", "R@5", "N@10", "p50", "p99"
-    );
-    let rows: Vec<Row> = folders.iter().filter_map(|folder| measure(folder)).collect();
-    for row in &rows {
-        row.print();
+    let rows = table_of(&folders, table, Mix::default(), "all");
+    for (way, mix) in WAYS {
+        table_of(&folders, table, mix, way);
     }
-    let mean = |pick: fn(&Row) -> f64| rows.iter().map(pick).sum::<f64>() / rows.len().max(1) as f64;
-    let (r1, r5, n10) = (mean(|row| row.r1), mean(|row| row.r5), mean(|row| row.n10));
-    println!("{:<14} {:>7} {:>8} {r1:>6.1} {r5:>6.1} {n10:>6.1}", "mean", "", "");
     for row in &rows {
         println!("{}", row.json());
     }
+    println!("{}", mean(&rows).json());
+}
+
+/// A table that was read from a file, for as long as the measurement runs.
+fn read(file: &Path) -> Option<&'static Table> {
+    let table =
+        Table::read(Cow::Owned(fs::read(file).ok()?)).inspect_err(|error| println!("{error}")).ok()?;
+    Some(Box::leak(Box::new(table)))
+}
+
+/// Measures every set one way, and prints it.
+fn table_of(folders: &[PathBuf], table: &'static Table, mix: Mix, way: &str) -> Vec<Row> {
     println!(
-        "{}",
-        json!({"bench": "search", "set": "mean", "recall_at_1": r1, "recall_at_5": r5, "ndcg_at_10": n10})
+        "{way:<16} {:>7} {:>8} {:>6} {:>6} {:>6} {:>10} {:>10}",
+        "tools", "queries", "R@1", "R@5", "N@10", "p50", "p99"
     );
+    let rows: Vec<Row> = folders.iter().filter_map(|folder| measure(folder, table, mix)).collect();
+    for row in rows.iter().chain([&mean(&rows)]) {
+        row.print();
+    }
+    rows
+}
+
+fn mean(rows: &[Row]) -> Row {
+    let of = |pick: fn(&Row) -> f64| rows.iter().map(pick).sum::<f64>() / rows.len().max(1) as f64;
+    let time =
+        |pick: fn(&Row) -> Duration| rows.iter().map(pick).sum::<Duration>() / rows.len().max(1) as u32;
+    Row {
+        set: "mean".to_owned(),
+        tools: rows.iter().map(|row| row.tools).sum(),
+        queries: rows.iter().map(|row| row.queries).sum(),
+        r1: of(|row| row.r1),
+        r5: of(|row| row.r5),
+        n10: of(|row| row.n10),
+        p50: time(|row| row.p50),
+        p99: time(|row| row.p99),
+    }
 }
 
 struct Row {
@@ -72,7 +115,7 @@ impl Row {
     fn print(&self) {
         let Self { set, tools, queries, r1, r5, n10, p50, p99 } = self;
         println!(
-            "{set:<14} {tools:>7} {queries:>8} {r1:>6.1} {r5:>6.1} {n10:>6.1} {p50:>10.1?} {p99:>10.1?}"
+            "{set:<16} {tools:>7} {queries:>8} {r1:>6.1} {r5:>6.1} {n10:>6.1} {p50:>10.1?} {p99:>10.1?}"
         );
     }
 
@@ -104,9 +147,9 @@ fn document(tool: &Value) -> Document<'_> {
     document
 }
 
-fn measure(folder: &Path) -> Option<Row> {
+fn measure(folder: &Path, table: &'static Table, mix: Mix) -> Option<Row> {
     let (tools, queries) = (lines(&folder.join("tools.jsonl")), lines(&folder.join("queries.jsonl")));
-    let mut index = SearchIndex::default();
+    let mut index = SearchIndex::with(table, mix);
     for tool in &tools {
         index.insert(&Arc::from(tool["id"].as_str()?), &document(tool));
     }

@@ -2,6 +2,8 @@
 
 pub mod catalog;
 pub mod discover;
+pub mod embed;
 pub mod search;
+mod text;
 
 pub use catalog::{Catalog, Changes, ItemEntry, Names, Registered, Snapshot, ToolEntry};

@@ -1,16 +1,21 @@
 //! Tools in plain words: a request in, the tools that fit it out, the best first.
 //!
-//! Lexical search, BM25F (Robertson and Zaragoza 2009): a word counts for how rare it is among the tools and for where it stands,
-//! in the name most. A request of several clauses is also asked clause by clause, so that each of several wishes finds its tool.
-//! One index for all, updated in place.
+//! Two ways at once. By words, BM25F (Robertson and Zaragoza 2009): a word counts for how rare it is among the tools and for where
+//! it stands, in the name most. By meaning: the vector of the request beside that of each tool (`embed`). Both are brought to 0 to 1
+//! and added. A request of several clauses is also asked clause by clause, so that each of several wishes finds its tool. One index
+//! for all, updated in place.
 
 mod clauses;
-mod text;
+mod meanings;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use text::Words;
+use crate::embed::Table;
+use crate::text::beginning;
+use meanings::Meanings;
+use words::Words;
 
 /// How soon more of the same word counts no more.
 const K1: f32 = 1.2;
@@ -18,8 +23,8 @@ const K1: f32 = 1.2;
 /// How much the length of a field counts.
 const B: f32 = 0.75;
 
-/// The share of a score that comes from the best clause, where there are several.
-const OF_CLAUSES: f32 = 0.5;
+/// How alike request and tool have to be, where they share no word, for the tool to be told of.
+const ALIKE: f32 = 0.3;
 
 /// The longest request that is read, in bytes; of more only the beginning is.
 const LONGEST: usize = 16 << 10;
@@ -39,6 +44,21 @@ pub struct Document<'a> {
     pub terms: Vec<&'a str>,
 }
 
+/// How much of a score comes from where.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix {
+    /// The share of the meaning; the rest is of the words.
+    pub meaning: f32,
+    /// The share of the best clause, where there are several; the rest is of the request as a whole.
+    pub clauses: f32,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { meaning: 0.5, clauses: 0.5 }
+    }
+}
+
 /// How much a word in each place counts: name, description, parameters, what is said of these, other terms.
 const WEIGHTS: [f32; FIELDS] = [3.0, 1.0, 1.0, 0.5, 1.0];
 const FIELDS: usize = 5;
@@ -56,8 +76,9 @@ pub struct Hit {
 }
 
 /// The tools, by the words that they are told of with.
-#[derive(Default)]
 pub struct SearchIndex {
+    table: &'static Table,
+    mix: Mix,
     words: Words,
     /// By number of a word: which tools have it, and how much it counts there.
     postings: Vec<Vec<(u32, f32)>>,
@@ -71,9 +92,34 @@ pub struct SearchIndex {
     lengths: [f32; FIELDS],
     /// The same of each tool.
     own_lengths: Vec<[f32; FIELDS]>,
+    meanings: Meanings,
+}
+
+impl Default for SearchIndex {
+    fn default() -> Self {
+        Self::with(Table::built_in(), Mix::default())
+    }
 }
 
 impl SearchIndex {
+    /// An index without tools that takes meanings from a table.
+    #[must_use]
+    pub fn with(table: &'static Table, mix: Mix) -> Self {
+        Self {
+            table,
+            mix,
+            words: Words::default(),
+            postings: Vec::new(),
+            tools: Vec::new(),
+            numbers: HashMap::new(),
+            free: Vec::new(),
+            known: Vec::new(),
+            lengths: [0.0; FIELDS],
+            own_lengths: Vec::new(),
+            meanings: Meanings::default(),
+        }
+    }
+
     /// How many tools there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -127,6 +173,7 @@ impl SearchIndex {
         }
         self.known[number as usize] = counts.into_keys().collect();
         self.own_lengths[number as usize] = lengths;
+        self.meanings.set(number as usize, &self.table.encode(&told(document)));
     }
 
     /// Removes a tool. Gives whether it was there.
@@ -139,6 +186,7 @@ impl SearchIndex {
         for (all, own) in self.lengths.iter_mut().zip(self.own_lengths[index]) {
             *all -= own;
         }
+        self.meanings.clear(index);
         self.tools[index] = None;
         self.free.push(number);
         true
@@ -154,23 +202,23 @@ impl SearchIndex {
     /// The tools that fit a request, the best first, of those that `may` be told of.
     #[must_use]
     pub fn search(&self, request: &str, limit: usize, may: impl Fn(&str) -> bool) -> Vec<Hit> {
-        let request = text::beginning(request, LONGEST);
+        let request = beginning(request, LONGEST);
         let mut scores = vec![0.0; self.tools.len()];
-        self.score(request, &mut scores);
+        let mut own = Vec::new();
+        self.score(request, &mut scores, &mut own);
         let clauses = clauses::of(request);
-        if clauses.len() > 1 {
-            normalise(&mut scores);
-            let (mut best, mut own) = (vec![0.0_f32; scores.len()], vec![0.0; scores.len()]);
+        if clauses.len() > 1 && self.mix.clauses > 0.0 {
+            let mut best = vec![0.0_f32; scores.len()];
+            let mut of_clause = vec![0.0; scores.len()];
             for clause in clauses {
-                own.fill(0.0);
-                self.score(clause, &mut own);
-                normalise(&mut own);
-                for (best, own) in best.iter_mut().zip(&own) {
+                of_clause.fill(0.0);
+                self.score(clause, &mut of_clause, &mut own);
+                for (best, own) in best.iter_mut().zip(&of_clause) {
                     *best = best.max(*own);
                 }
             }
             for (score, best) in scores.iter_mut().zip(best) {
-                *score = (1.0 - OF_CLAUSES) * *score + OF_CLAUSES * best;
+                *score = (1.0 - self.mix.clauses) * *score + self.mix.clauses * best;
             }
         }
         let mut found: Vec<(f32, &Arc<str>)> = Vec::new();
@@ -191,9 +239,30 @@ impl SearchIndex {
         found.into_iter().take(limit).map(hit).collect()
     }
 
-    /// Adds what each tool scores for a text.
+    /// What each tool scores for a text, from 0 to 1.
+    fn score(&self, request: &str, scores: &mut [f32], alike: &mut Vec<f32>) {
+        self.by_words(request, scores);
+        let most = scores.iter().copied().fold(0.0_f32, f32::max);
+        let by = if most > 0.0 { 1.0 / most } else { 0.0 };
+        let of_meaning = self.mix.meaning;
+        self.meanings.compare(&self.table.encode(request), alike);
+        let there =
+            || alike.iter().zip(&self.tools).filter(|(_, tool)| tool.is_some()).map(|(alike, _)| *alike);
+        let (least, nearest) =
+            there().fold((f32::MAX, f32::MIN), |(low, high), alike| (low.min(alike), high.max(alike)));
+        let range = (nearest - least).max(f32::MIN_POSITIVE);
+        for (score, alike) in scores.iter_mut().zip(&*alike) {
+            *score = if *score > 0.0 || *alike > ALIKE && of_meaning > 0.0 {
+                (1.0 - of_meaning) * *score * by + of_meaning * (alike - least) / range
+            } else {
+                0.0
+            };
+        }
+    }
+
+    /// Adds what each tool scores for the words of a text.
     #[expect(clippy::cast_precision_loss, reason = "counts of tools")]
-    fn score(&self, request: &str, scores: &mut [f32]) {
+    fn by_words(&self, request: &str, scores: &mut [f32]) {
         let all = self.numbers.len() as f32;
         let mut asked: HashMap<u32, f32> = HashMap::new();
         self.words.known(request, |word| *asked.entry(word).or_default() += 1.0);
@@ -210,12 +279,17 @@ impl SearchIndex {
     }
 }
 
-/// From 0 to 1, where there is anything.
-fn normalise(scores: &mut [f32]) {
-    let most = scores.iter().copied().fold(0.0_f32, f32::max);
-    if most > 0.0 {
-        scores.iter_mut().for_each(|score| *score /= most);
+/// What a tool says of itself, as the table was trained on it.
+fn told(document: &Document<'_>) -> String {
+    let mut told = String::with_capacity(document.name.len() + document.description.len() + 64);
+    told.push_str(document.name);
+    told.push_str(". ");
+    told.push_str(document.description);
+    for word in document.parameters.iter().chain(&document.terms) {
+        told.push(' ');
+        told.push_str(word);
     }
+    told
 }
 
 #[cfg(test)]

@@ -1,60 +1,12 @@
-//! From text to words: identifiers are taken apart, and words of one stem are one.
-
-use std::collections::HashMap;
-
-use rust_stemmers::{Algorithm, Stemmer};
+//! From text to words: identifiers are taken apart.
 
 /// The longest word, in bytes: what is longer is no word.
 const LONGEST_WORD: usize = 40;
 
-/// Words that have been seen, by stem.
-pub(super) struct Words {
-    stemmer: Stemmer,
-    numbers: HashMap<Box<str>, u32>,
-}
-
-impl Default for Words {
-    fn default() -> Self {
-        Self { stemmer: Stemmer::create(Algorithm::English), numbers: HashMap::new() }
-    }
-}
-
-impl Words {
-    pub(super) fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
-    /// The words of a text, those that are new as well.
-    pub(super) fn learn(&mut self, text: &str, mut each: impl FnMut(u32)) {
-        let Self { stemmer, numbers } = self;
-        split(text, |word| {
-            let stem = stemmer.stem(word);
-            let number = match numbers.get(&*stem) {
-                Some(number) => *number,
-                None => {
-                    let number = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-                    numbers.insert(Box::from(&*stem), number);
-                    number
-                }
-            };
-            each(number);
-        });
-    }
-
-    /// The words of a text that have been seen.
-    pub(super) fn known(&self, text: &str, mut each: impl FnMut(u32)) {
-        split(text, |word| {
-            if let Some(number) = self.numbers.get(&*self.stemmer.stem(word)) {
-                each(*number);
-            }
-        });
-    }
-}
-
 /// Gives every word of a text in lower case: at what is no letter or digit, where small letters turn into capitals
 /// (`getUser`), before the last of several capitals (`HTTPServer`), and between letters and digits. Letters of scripts that
 /// are written without spaces stand for themselves.
-fn split(text: &str, mut each: impl FnMut(&str)) {
+pub(crate) fn split(text: &str, mut each: impl FnMut(&str)) {
     let mut word = String::new();
     let mut letters = text.chars().peekable();
     let mut before = ' ';
@@ -93,7 +45,7 @@ fn is_word_of_its_own(letter: char) -> bool {
 }
 
 /// At most so many bytes of a text, whole characters.
-pub(super) fn beginning(text: &str, most: usize) -> &str {
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
