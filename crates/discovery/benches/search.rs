@@ -24,18 +24,26 @@ const TOP: usize = 10;
 
 /// The ways that are measured beside each other.
 const WAYS: [(&str, Mix); 4] = [
-    ("words", Mix { meaning: 0.0, clauses: 0.0 }),
-    ("words, clauses", Mix { meaning: 0.0, clauses: 0.5 }),
-    ("meaning", Mix { meaning: 1.0, clauses: 0.0 }),
-    ("meaning, clauses", Mix { meaning: 1.0, clauses: 0.5 }),
+    ("words", Mix { meaning: 0.0, clauses: 0.0, learned: 0.0 }),
+    ("words, clauses", Mix { meaning: 0.0, clauses: 0.5, learned: 0.0 }),
+    ("meaning", Mix { meaning: 1.0, clauses: 0.0, learned: 0.0 }),
+    ("meaning, clauses", Mix { meaning: 1.0, clauses: 0.5, learned: 0.0 }),
 ];
 
 fn main() {
-    let (mut given, mut table) = (Vec::new(), Table::built_in());
+    let (mut given, mut table, mut learns, mut mix) = (Vec::new(), Table::built_in(), false, Mix::default());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--table" {
             table = words.next().and_then(|file| read(Path::new(&file))).unwrap_or(table);
+        } else if word == "--mix" {
+            let numbers = words.next().unwrap_or_default();
+            let numbers: Vec<f32> = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
+            if let [meaning, clauses, learned] = numbers[..] {
+                mix = Mix { meaning, clauses, learned };
+            }
+        } else if word == "--learn" {
+            learns = true;
         } else if !word.starts_with("--") {
             given.push(PathBuf::from(word));
         }
@@ -54,14 +62,53 @@ fn main() {
         println!("there is nothing to measure: name folders with tools.jsonl and queries.jsonl");
         return;
     }
-    let rows = table_of(&folders, table, Mix::default(), "all");
+    let rows = table_of(&folders, table, mix, learns, "all");
     for (way, mix) in WAYS {
-        table_of(&folders, table, mix, way);
+        table_of(&folders, table, mix, false, way);
     }
     for row in &rows {
         println!("{}", row.json());
     }
     println!("{}", mean(&rows).json());
+    for count in [10_000, 100_000] {
+        among(&folders, table, count);
+    }
+}
+
+/// How long a request takes among so many tools, and how long one takes to be added: the tools of all sets, again and again under
+/// other names.
+fn among(folders: &[PathBuf], table: &'static Table, count: usize) {
+    let read = |name: &str| folders.iter().flat_map(|folder| lines(&folder.join(name))).collect::<Vec<_>>();
+    let (tools, queries) = (read("tools.jsonl"), read("queries.jsonl"));
+    let mut index = SearchIndex::with(table, Mix::default());
+    let mut adding = Vec::with_capacity(count);
+    for (number, tool) in tools.iter().cycle().take(count).enumerate() {
+        let name = format!("{} {}", tool["name"].as_str().unwrap_or_default(), number / tools.len());
+        let document = Document { name: &name, ..document(tool) };
+        let start = Instant::now();
+        index.insert(&Arc::from(number.to_string()), &document);
+        adding.push(start.elapsed());
+    }
+    let texts = queries.iter().filter_map(|query| query["text"].as_str());
+    let step = (queries.len() / 2_000).max(1);
+    let timed = |text: &str| {
+        let start = Instant::now();
+        std::hint::black_box(index.search(text, TOP, |_| true));
+        start.elapsed()
+    };
+    let mut asking: Vec<Duration> = texts.step_by(step).map(timed).collect();
+    adding.sort_unstable();
+    asking.sort_unstable();
+    let at = |times: &[Duration], share: f64| {
+        times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6
+    };
+    println!(
+        "{}",
+        json!({
+            "bench": "search", "tools": count, "requests": asking.len(), "p50_us": at(&asking, 0.5), "p99_us": at(&asking, 0.99),
+            "add_p50_us": at(&adding, 0.5), "add_p99_us": at(&adding, 0.99),
+        })
+    );
 }
 
 /// A table that was read from a file, for as long as the measurement runs.
@@ -72,12 +119,12 @@ fn read(file: &Path) -> Option<&'static Table> {
 }
 
 /// Measures every set one way, and prints it.
-fn table_of(folders: &[PathBuf], table: &'static Table, mix: Mix, way: &str) -> Vec<Row> {
+fn table_of(folders: &[PathBuf], table: &'static Table, mix: Mix, learns: bool, way: &str) -> Vec<Row> {
     println!(
         "{way:<16} {:>7} {:>8} {:>6} {:>6} {:>6} {:>10} {:>10}",
         "tools", "queries", "R@1", "R@5", "N@10", "p50", "p99"
     );
-    let rows: Vec<Row> = folders.iter().filter_map(|folder| measure(folder, table, mix)).collect();
+    let rows: Vec<Row> = folders.iter().filter_map(|folder| measure(folder, table, mix, learns)).collect();
     for row in rows.iter().chain([&mean(&rows)]) {
         row.print();
     }
@@ -147,11 +194,23 @@ fn document(tool: &Value) -> Document<'_> {
     document
 }
 
-fn measure(folder: &Path, table: &'static Table, mix: Mix) -> Option<Row> {
-    let (tools, queries) = (lines(&folder.join("tools.jsonl")), lines(&folder.join("queries.jsonl")));
+/// Measures the requests of a set. Where `learns`, every other request and the tools that met it are learned before, and the rest
+/// of them are measured.
+fn measure(folder: &Path, table: &'static Table, mix: Mix, learns: bool) -> Option<Row> {
+    let (tools, mut queries) = (lines(&folder.join("tools.jsonl")), lines(&folder.join("queries.jsonl")));
     let mut index = SearchIndex::with(table, mix);
     for tool in &tools {
         index.insert(&Arc::from(tool["id"].as_str()?), &document(tool));
+    }
+    if learns {
+        let mut number = 0;
+        queries.retain(|query| {
+            number += 1;
+            let Some(text) = query["text"].as_str().filter(|_| number % 2 == 0) else { return true };
+            let tools = query["relevant"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            tools.for_each(|tool| index.learn(text, tool));
+            false
+        });
     }
     let (mut r1, mut r5, mut n10, mut count) = (0.0, 0.0, 0.0, 0_usize);
     let mut times = Vec::with_capacity(queries.len());

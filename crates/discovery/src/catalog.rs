@@ -135,6 +135,11 @@ impl Catalog {
         hits.into_iter().filter_map(entry).collect()
     }
 
+    /// Learns that a tool has met a request in plain words.
+    pub fn learn(&self, request: &str, tool: &str) {
+        self.search.write().learn(request, tool);
+    }
+
     /// What can be called now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {

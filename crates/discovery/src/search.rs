@@ -6,25 +6,30 @@
 //! for all, updated in place.
 
 mod clauses;
+mod learned;
 mod meanings;
 mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::embed::Table;
+use crate::embed::{Table, Vector};
 use crate::text::beginning;
+use learned::Learned;
 use meanings::Meanings;
 use words::Words;
 
 /// How soon more of the same word counts no more.
-const K1: f32 = 1.2;
+const K1: f32 = 2.0;
 
 /// How much the length of a field counts.
 const B: f32 = 0.75;
 
 /// How alike request and tool have to be, where they share no word, for the tool to be told of.
-const ALIKE: f32 = 0.3;
+const ALIKE: f32 = 0.05;
+
+/// How alike the most alike tool has to be, where none shares a word with the request, for any to be told of.
+const NOTHING: f32 = 0.25;
 
 /// The longest request that is read, in bytes; of more only the beginning is.
 const LONGEST: usize = 16 << 10;
@@ -51,16 +56,18 @@ pub struct Mix {
     pub meaning: f32,
     /// The share of the best clause, where there are several; the rest is of the request as a whole.
     pub clauses: f32,
+    /// The share of what earlier requests led to, where they are most alike.
+    pub learned: f32,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { meaning: 0.5, clauses: 0.5 }
+        Self { meaning: 0.65, clauses: 0.5, learned: 0.6 }
     }
 }
 
 /// How much a word in each place counts: name, description, parameters, what is said of these, other terms.
-const WEIGHTS: [f32; FIELDS] = [3.0, 1.0, 1.0, 0.5, 1.0];
+const WEIGHTS: [f32; FIELDS] = [4.0, 1.0, 0.7, 0.5, 1.0];
 const FIELDS: usize = 5;
 
 /// Length that a field counts as having at least, so that the words of a short one don't count for too much.
@@ -93,6 +100,7 @@ pub struct SearchIndex {
     /// The same of each tool.
     own_lengths: Vec<[f32; FIELDS]>,
     meanings: Meanings,
+    learned: Learned,
 }
 
 impl Default for SearchIndex {
@@ -117,6 +125,7 @@ impl SearchIndex {
             lengths: [0.0; FIELDS],
             own_lengths: Vec::new(),
             meanings: Meanings::default(),
+            learned: Learned::default(),
         }
     }
 
@@ -192,6 +201,18 @@ impl SearchIndex {
         true
     }
 
+    /// Learns that a tool has met a request, from now on. A tool that is not there now is learned of all the same.
+    pub fn learn(&mut self, request: &str, tool: &str) {
+        let request = beginning(request, LONGEST);
+        let mut words = Vec::new();
+        self.words.learn(request, |word| words.push(word));
+        words.sort_unstable();
+        words.dedup();
+        self.postings.resize_with(self.words.len(), Vec::new);
+        let tool = self.numbers.get_key_value(tool).map_or_else(|| Arc::from(tool), |(tool, _)| tool.clone());
+        self.learned.learn(&tool, words, &self.table.encode(request));
+    }
+
     /// How long each field is on average, over the tools that there are.
     #[expect(clippy::cast_precision_loss, reason = "a count of tools")]
     fn usual_lengths(&self) -> [f32; FIELDS] {
@@ -245,18 +266,41 @@ impl SearchIndex {
         let most = scores.iter().copied().fold(0.0_f32, f32::max);
         let by = if most > 0.0 { 1.0 / most } else { 0.0 };
         let of_meaning = self.mix.meaning;
-        self.meanings.compare(&self.table.encode(request), alike);
+        let meant = self.table.encode(request);
+        self.meanings.compare(&meant, alike);
         let there =
             || alike.iter().zip(&self.tools).filter(|(_, tool)| tool.is_some()).map(|(alike, _)| *alike);
         let (least, nearest) =
             there().fold((f32::MAX, f32::MIN), |(low, high), alike| (low.min(alike), high.max(alike)));
         let range = (nearest - least).max(f32::MIN_POSITIVE);
+        let least_alike = if most > 0.0 || nearest > NOTHING { ALIKE } else { f32::MAX };
         for (score, alike) in scores.iter_mut().zip(&*alike) {
-            *score = if *score > 0.0 || *alike > ALIKE && of_meaning > 0.0 {
+            *score = if *score > 0.0 || *alike > least_alike && of_meaning > 0.0 {
                 (1.0 - of_meaning) * *score * by + of_meaning * (alike - least) / range
             } else {
                 0.0
             };
+        }
+        self.by_votes(request, &meant, scores);
+    }
+
+    /// Brings in what earlier requests led to.
+    fn by_votes(&self, request: &str, meant: &Vector, scores: &mut [f32]) {
+        if self.mix.learned == 0.0 || self.learned.is_empty() {
+            return;
+        }
+        let mut words = Vec::new();
+        self.words.known(request, |word| words.push(word));
+        words.sort_unstable();
+        words.dedup();
+        let (sure, votes) = self.learned.votes(&words, meant);
+        let share = self.mix.learned * sure;
+        let best = scores.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        scores.iter_mut().for_each(|score| *score *= (1.0 - share) / best);
+        for (tool, vote) in votes {
+            if let Some(number) = self.numbers.get(tool) {
+                scores[*number as usize] += share * vote;
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How long clients may keep lists of tools, prompts and resources, in milliseconds (`ttlMs`).
     pub list_ttl_ms: u64,
+    /// Which tools clients are told of at once.
+    pub listing: crate::Listing,
     /// How long the answer to an `Idempotency-Key` is kept, in milliseconds.
     pub idempotency_ttl_ms: u64,
     /// What the record keeps of calls.
@@ -43,6 +45,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             list_ttl_ms: 60_000,
+            listing: crate::Listing::default(),
             idempotency_ttl_ms: 86_400_000,
             record: Record::default(),
         }

@@ -4,6 +4,7 @@
 //! - [`exchange`]: a call as a door sees it: notes and questions on the way, then the outcome.
 //! - [`flows`]: tools as the steps of flows see them; `transactions`: calls from outside that are steps.
 //! - [`mcp`]: the MCP door, over Streamable HTTP and standard input and output, for both protocol eras.
+//! - [`meta_tools`]: the tools that agents find and call the others with.
 //! - [`http`]: the HTTP door under `/v1`.
 //! - [`server`]: the listener that both stand behind.
 
@@ -21,6 +22,7 @@ mod limits;
 mod loops;
 pub mod mcp;
 mod members;
+pub mod meta_tools;
 mod observer;
 pub mod pipeline;
 pub mod pool;
@@ -38,6 +40,7 @@ pub use gateway::{Gateway, Parts, Sources};
 pub use guards::GuardsConfig;
 pub use leases::LeaseConfig;
 pub use limits::{Each, Limit, Price};
+pub use meta_tools::{Listing, Show};
 pub use observer::Observer;
 pub use priorities::{PrioritiesConfig, PriorityRule};
 pub use recovery::RecoveryConfig;

@@ -193,6 +193,11 @@ impl Gateway {
             self.loops.load().answered(&counted, &outcome);
         }
         running.ended(&outcome).await.map_err(|error| error.after_call(read_only))?;
+        if request.operation == Operation::CallTool
+            && let Ok(outcome) = &outcome
+        {
+            self.learn(&request, &context, outcome);
+        }
         match outcome {
             Err(failure) => self.recovered(&rules, &request, &context, failure).await,
             done => done,

@@ -195,6 +195,13 @@ impl Recorder {
         self.of_service(service, "source", about).await;
     }
 
+    /// The search has learned that a tool meets a request.
+    pub(crate) async fn learned(&self, request: &str, tool: &str) {
+        let catalog = ServiceId::new(crate::meta_tools::SERVICE);
+        self.of_service(&catalog, crate::meta_tools::LEARNED, json!({"request": request, "tool": tool}))
+            .await;
+    }
+
     async fn of_service(&self, service: &ServiceId, action: &'static str, about: Value) {
         let data = EventData {
             action: Cow::Borrowed(action),

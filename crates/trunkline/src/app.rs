@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_discovery::Catalog;
 use trunkline_event_log as event_log;
-use trunkline_gateway::{Gateway, GuardsConfig, Parts, Sources, server};
+use trunkline_gateway::{Gateway, GuardsConfig, Parts, Show, Sources, server};
 use trunkline_policy::{Authenticator, Authorizer};
 use uuid::Uuid;
 
@@ -102,13 +102,14 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Where it can't start.
-pub async fn run_stdio(loaded: Loaded, _flags: Flags) -> anyhow::Result<()> {
+pub async fn run_stdio(loaded: Loaded, show: Option<Show>) -> anyhow::Result<()> {
     let _children = children::start(&loaded.config.children).await?;
     let app =
         state::with_own_folder(&loaded.config.data_dir, async |folder| App::build(&loaded, folder).await)
             .await?;
     let serving = trunkline_gateway::mcp::stdio::serve(
         app.gateway.clone(),
+        show,
         tokio::io::stdin(),
         tokio::io::stdout(),
         app.doors.clone(),
@@ -150,14 +151,14 @@ impl App {
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let flows = flows::Running::build(&gateway, &log, &sources, &calls, &loaded.base).await?;
         let prepared_flows = flows::prepare(&config.flows)?;
-        let mut services =
-            Services::new(gateway.clone(), flows.service.clone(), tasks.clone(), shutdown.clone())?;
+        let mut services = Services::new(&gateway, flows.service.clone(), tasks.clone(), shutdown.clone())?;
         let prepared = services.prepare(config, &loaded.base).await?;
         gateway.guard(guards(config));
         gateway.recover(config.recovery.clone());
         restrain::apply(&gateway, config);
         services.put_in_place(prepared);
         flows.configure(&config.flows, prepared_flows);
+        gateway.remember().await;
         flows.service.choreography().settle().await?;
         let resumed = flows.engine.resume_all().await?;
         if resumed > 0 {

@@ -43,11 +43,31 @@ fn each_of_several_wishes_finds_its_tool() {
 fn tools_come_and_go_in_place() {
     let mut index = index(&SHOP);
     assert!(index.remove("cancelOrder") && !index.remove("cancelOrder"));
-    assert_eq!(found(&index, "cancel"), [""; 0]);
+    assert!(!found(&index, "cancel").contains(&"cancelOrder".to_owned()));
     let document = Document { name: "getStock", description: "Cancels nothing.", ..Document::default() };
     index.insert(&Arc::from("getStock"), &document);
-    assert_eq!(found(&index, "cancel"), ["getStock"]);
-    assert_eq!((index.len(), found(&index, "items").len()), (4, 0));
+    assert_eq!((&*found(&index, "cancel")[0], index.len()), ("getStock", 4));
+}
+
+#[test]
+fn tools_are_found_by_what_words_mean() {
+    let index = index(&SHOP);
+    assert_eq!(found(&index, "send the parcel off")[0], "createShipment");
+    assert_eq!(found(&index, "reimburse him")[0], "refundPayment");
+}
+
+#[test]
+fn what_requests_led_to_is_learned_at_once_and_bounded() {
+    let mut index = index(&SHOP);
+    assert!(found(&index, "follow the Bob procedure").is_empty());
+    index.learn("follow the Alice procedure", "refundPayment");
+    assert_eq!(found(&index, "follow the Bob procedure")[0], "refundPayment");
+    assert_eq!(found(&index, "cancel the order")[0], "cancelOrder");
+    for number in 0..2_000 {
+        index.learn(&format!("wish number {number} of {}", number * 7), "getStock");
+    }
+    assert_eq!(found(&index, "follow the Bob procedure")[0], "refundPayment");
+    assert!(index.learned.len() <= 65);
 }
 
 #[test]

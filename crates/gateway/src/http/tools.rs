@@ -18,6 +18,7 @@ use super::problem::Problem;
 use crate::aside;
 use crate::exchange::{Caller, Ended, Ending, advance};
 use crate::mcp::trace_of;
+use crate::meta_tools::unwrap;
 use crate::pipeline::Request;
 use crate::server::read_body;
 use crate::{Error, Gateway};
@@ -213,6 +214,7 @@ async fn run(
     let mut context = gateway.context(principal);
     context.trace = trace_of(headers);
     context.conversation = text("trunkline-conversation").map(Arc::from);
+    let request = unwrap(gateway, request, &context)?;
     if let Some(wait) = text("trunkline-timeout-ms").and_then(|value| value.parse().ok()) {
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(wait);
         context.deadline = context.deadline.min(deadline.into_std());

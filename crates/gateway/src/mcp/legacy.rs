@@ -16,7 +16,7 @@ use trunkline_model::{
 };
 
 use super::lists::List;
-use super::message::{Message, Meta, Params, features};
+use super::message::{Message, Meta, Params, features, name_of};
 use super::modern::{Peer, context, request};
 use super::reply::{
     Answer, Era, error_message, failed_tool_result, notification, progress_message, question_message,
@@ -26,6 +26,7 @@ use super::session::{CallStream, Running, Session};
 use super::{severity, tasks};
 use crate::aside;
 use crate::exchange::{Caller, Exchange, Journal, Outbox, Step, WayBack};
+use crate::meta_tools::unwrap;
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
 
@@ -36,6 +37,9 @@ struct Opened {
     elicitation_url: bool,
     sampling: bool,
     roots: bool,
+    /// The name that the client gives itself.
+    #[serde(default)]
+    client: Option<Arc<str>>,
 }
 
 /// What the answer to a call needs to know.
@@ -64,9 +68,10 @@ pub(crate) async fn initialize(
         elicitation_url: features.elicitation_url,
         sampling: features.sampling,
         roots: features.roots,
+        client: params.client.and_then(name_of),
     };
     gateway.recorder.session(&session, &peer.principal, Phase::Started, &opened).await?;
-    let session = Arc::new(Session::new(session, peer.principal.clone(), features));
+    let session = Arc::new(Session::new(session, peer.principal.clone(), features, opened.client));
     let session = gateway.sessions.insert(session, gateway.rules.load().config.max_sessions);
     Ok((session, Answer::result(&id, result.to_string().as_bytes())))
 }
@@ -110,7 +115,8 @@ async fn restore_session(gateway: &Arc<Gateway>, id: &str) -> Result<Arc<Session
         sampling: declared.sampling,
         roots: declared.roots,
     };
-    let session = Arc::new(Session::new(id.to_owned(), opened.event.principal.clone(), features));
+    let session =
+        Arc::new(Session::new(id.to_owned(), opened.event.principal.clone(), features, declared.client));
     Ok(gateway.sessions.insert(session, rules.config.max_sessions))
 }
 
@@ -167,7 +173,9 @@ async fn dispatch(
     let params = Params::parse(message.params)?;
     if let Some(list) = List::of_method(method) {
         gateway.let_start().await;
-        let result = gateway.list(list, &session.principal, Era::Legacy, params.cursor.as_deref())?;
+        let listing = &gateway.rules.load().config.listing;
+        let show = listing.of(peer.show, session.client.as_deref());
+        let result = gateway.list(list, &session.principal, Era::Legacy, show, params.cursor.as_deref())?;
         return Ok(Answer::result(id, &result));
     }
     match method {
@@ -220,14 +228,15 @@ async fn call(
         priority: meta.priority,
         ..request(gateway, peer.door, body, message, params)?
     };
+    let mut context = context(gateway, peer, &meta);
+    context.conversation = Some(session.conversation.clone());
+    let request = unwrap(gateway, request, &context)?;
     if reply.task
         && let Some(entry) = gateway.catalog().snapshot().tools.get(&request.name)
         && !entry.tool.goes_on()
     {
         return Err(Error::NeverATask(request.name.to_string()).into());
     }
-    let mut context = context(gateway, peer, &meta);
-    context.conversation = Some(session.conversation.clone());
     let caller = caller(session, &reply);
     let mut exchange = Exchange::begin(gateway, request, context, caller);
     let running = session.run(id.as_str(), exchange.outbox.clone());

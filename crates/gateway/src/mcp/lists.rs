@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use trunkline_discovery::ToolEntry;
 use trunkline_model::{Json, Operation, Principal, ServiceState};
 
 use super::message::keys;
 use super::reply::Era;
 use super::{LEGACY, MODERN, tasks};
+use crate::meta_tools::{Show, is_listed};
 use crate::{Error, Gateway};
 
 /// How long a list waits for services that are just starting.
@@ -68,6 +70,7 @@ impl Gateway {
         list: List,
         principal: &Principal,
         era: Era,
+        show: Show,
         cursor: Option<&str>,
     ) -> Result<Vec<u8>, Error> {
         if cursor.is_some() {
@@ -96,12 +99,24 @@ impl Gateway {
         };
         match list {
             List::Tools => {
-                for entry in snapshot.tools.values() {
+                let of_era = |entry: &ToolEntry| {
+                    if era == Era::Modern { entry.listed.clone() } else { entry.listed_legacy.clone() }
+                };
+                let allowed = |entry: &&ToolEntry| {
                     let spec = entry.tool.spec();
-                    if may(&spec.service, &spec.name, Operation::CallTool) {
-                        put(if era == Era::Modern { &entry.listed } else { &entry.listed_legacy });
-                    }
-                }
+                    may(&spec.service, &spec.name, Operation::CallTool)
+                };
+                let allowed: Vec<&ToolEntry> = snapshot.tools.values().filter(allowed).collect();
+                let bytes = allowed
+                    .iter()
+                    .filter(|entry| is_listed(entry, true))
+                    .map(|entry| of_era(entry).len())
+                    .sum();
+                let whole = !rules.config.listing.is_long(show, bytes);
+                allowed
+                    .into_iter()
+                    .filter(|entry| is_listed(entry, whole))
+                    .for_each(|entry| put(&of_era(entry)));
             }
             List::Prompts | List::Resources | List::Templates => {
                 let (items, operation) = match list {

@@ -81,6 +81,8 @@ pub(crate) struct Params<'a> {
     pub(crate) version: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub(crate) capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "clientInfo")]
+    pub(crate) client: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "requestId")]
     pub(crate) request_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -142,6 +144,8 @@ pub(crate) struct Meta<'a> {
     pub(crate) version: Option<&'a RawValue>,
     pub(crate) capabilities: Option<&'a RawValue>,
     pub(crate) log_level: Option<&'a RawValue>,
+    /// What the client says of itself.
+    pub(crate) client: Option<&'a RawValue>,
     pub(crate) progress_token: Option<&'a RawValue>,
     pub(crate) traceparent: Option<Arc<str>>,
     pub(crate) tracestate: Option<Arc<str>>,
@@ -165,7 +169,7 @@ impl<'a> Meta<'a> {
                 keys::VERSION => meta.version = Some(value),
                 keys::CAPABILITIES => meta.capabilities = Some(value),
                 keys::LOG_LEVEL => meta.log_level = Some(value),
-                keys::CLIENT => {}
+                keys::CLIENT => meta.client = Some(value),
                 "progressToken" => meta.progress_token = Some(value),
                 "traceparent" => meta.traceparent = text(value),
                 "tracestate" => meta.tracestate = text(value),
@@ -224,6 +228,17 @@ impl<'de> Deserialize<'de> for Members<'de> {
 /// A key that is borrowed where it has no escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The name that a client gives itself in its `clientInfo`.
+pub(crate) fn name_of(client: &RawValue) -> Option<Arc<str>> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    let Named { name } = serde_json::from_str(client.get()).ok()?;
+    Some(Arc::from(crate::meta_tools::cut(&name, 128)))
+}
 
 /// What a client's capabilities object declares.
 pub(crate) fn features(capabilities: Option<&RawValue>) -> ClientFeatures {

@@ -11,7 +11,7 @@ use serde_json::json;
 use trunkline_model::{CallContext, Failure, Json, Operation, Principal, Quota, TraceContext};
 
 use super::lists::List;
-use super::message::{Message, Meta, Params, Reference, features, follows_tasks, text};
+use super::message::{Message, Meta, Params, Reference, features, follows_tasks, name_of, text};
 use super::reply::{
     Answer, Era, Frame, error_message, failed_tool_result, input_required_result, modern_result_message,
     notification, progress_message, result_message, told_to_model,
@@ -19,6 +19,7 @@ use super::reply::{
 use super::{LEGACY, MODERN, listen, param_headers, severity, tasks};
 use crate::aside;
 use crate::exchange::{Caller, Ended, Ending, Exchange, Step, advance};
+use crate::meta_tools::{Show, unwrap};
 use crate::pipeline::Request;
 use crate::{Error, Gateway};
 
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) trace: TraceContext,
     /// The conversation that all messages of the transport belong to, where it is one.
     pub(crate) conversation: Option<Arc<str>>,
+    /// Which tools it is to be told of, as it asked by its address or on the command line.
+    pub(crate) show: Option<Show>,
 }
 
 /// What the answer to a call needs to know.
@@ -90,7 +93,9 @@ async fn dispatch(
     }
     if let Some(list) = List::of_method(method) {
         gateway.let_start().await;
-        let result = gateway.list(list, &peer.principal, Era::Modern, params.cursor.as_deref())?;
+        let client = meta.client.and_then(name_of);
+        let show = gateway.rules.load().config.listing.of(peer.show, client.as_deref());
+        let result = gateway.list(list, &peer.principal, Era::Modern, show, params.cursor.as_deref())?;
         return Ok(Answer::result(id, &result));
     }
     match method {
@@ -160,6 +165,8 @@ async fn call(
         param_headers::check_parameters(headers, tool, &request.arguments)?;
     }
     let patience = gateway.rules.load().config.task_after_ms;
+    let context = context(gateway, &peer, meta);
+    let request = unwrap(gateway, request, &context)?;
     let caller = Caller {
         patience: follows_tasks(meta.capabilities).then(|| Duration::from_millis(patience)),
         features: features(meta.capabilities),
@@ -174,7 +181,6 @@ async fn call(
         operation: request.operation,
         progress_token: meta.progress_token.map(|token| Json::slice_of(body, token)),
     };
-    let context = context(gateway, &peer, meta);
     let responses = params.responses.map(|raw| Json::slice_of(body, raw)).filter(Json::is_object);
     let state = params.state.as_deref();
     let began = gateway.begin_or_resume(request, context, caller, responses, state).await;

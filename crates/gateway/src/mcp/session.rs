@@ -77,6 +77,8 @@ pub(crate) struct Session {
     pub(crate) principal: Arc<Principal>,
     pub(crate) features: ClientFeatures,
     pub(crate) conversation: Arc<str>,
+    /// The name that the client gives itself.
+    pub(crate) client: Option<Arc<str>>,
     log_level: AtomicU8,
     used: Mutex<Instant>,
     subscriptions: Mutex<HashMap<String, Subscription>>,
@@ -90,10 +92,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: String, principal: Arc<Principal>, features: ClientFeatures) -> Self {
+    pub(crate) fn new(
+        id: String,
+        principal: Arc<Principal>,
+        features: ClientFeatures,
+        client: Option<Arc<str>>,
+    ) -> Self {
         Self {
             conversation: Arc::from(id.as_str()),
             id,
+            client,
             principal,
             features,
             log_level: AtomicU8::new(UNSET),

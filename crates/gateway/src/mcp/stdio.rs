@@ -17,7 +17,7 @@ use super::modern::{self, Peer};
 use super::reply::{Answer, Era};
 use super::session::Session;
 use super::{listen, reply};
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, Show};
 
 /// How many messages may wait for a client that does not read.
 const BACKLOG: usize = 1_024;
@@ -31,6 +31,7 @@ const MAX_RUNNING: usize = 256;
 /// Where input or output fails.
 pub async fn serve(
     gateway: Arc<Gateway>,
+    show: Option<Show>,
     input: impl AsyncRead + Unpin + Send,
     output: impl AsyncWrite + Unpin + Send + 'static,
     shutdown: CancellationToken,
@@ -42,6 +43,7 @@ pub async fn serve(
         door: "stdio",
         trace: TraceContext::default(),
         conversation: Some(Arc::from(format!("stdio-{}", gateway.process))),
+        show,
     };
     let limit = gateway.rules.load().config.max_request_bytes;
     let mut client = Client {
@@ -285,7 +287,7 @@ mod tests {
         let (gateway, _folder) = gateway(&Default::default());
         let (near, far) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(far);
-        let serving = tokio::spawn(serve(gateway.clone(), input, output, CancellationToken::new()));
+        let serving = tokio::spawn(serve(gateway.clone(), None, input, output, CancellationToken::new()));
         let (read, mut write) = tokio::io::split(near);
         let mut lines = BufReader::new(read).lines();
         let hello = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;

@@ -16,7 +16,7 @@ use super::modern::Peer;
 use super::reply::{self, Answer, Era, Frame};
 use super::{LEGACY, MODERN, legacy, listen, modern};
 use crate::server::{ReplyBody, read_body};
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, Show};
 
 /// How long a stream may be silent before a comment keeps it open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -67,7 +67,13 @@ async fn post(
     check_media_types(&head.headers)?;
     let limit = gateway.rules.load().config.max_request_bytes;
     let body = read_body(body, limit).await?;
-    let peer = Peer { principal, door: "mcp", trace: legacy::trace_of(&head.headers), conversation: None };
+    let peer = Peer {
+        principal,
+        door: "mcp",
+        trace: legacy::trace_of(&head.headers),
+        conversation: None,
+        show: shown(head.uri.query()),
+    };
     if body.trim_ascii_start().first() == Some(&b'[') {
         return batch(gateway, &peer, &head.headers, &body).await;
     }
@@ -273,6 +279,11 @@ fn sse(frames: BoxStream<'static, Frame>) -> BoxStream<'static, Bytes> {
         }
     })
     .boxed()
+}
+
+/// Which tools the client wants to be told of: `?tools=search` behind the address.
+fn shown(query: Option<&str>) -> Option<Show> {
+    query?.split('&').find_map(|pair| Show::named(pair.strip_prefix("tools=")?))
 }
 
 #[cfg(test)]

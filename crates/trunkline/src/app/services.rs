@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_connectors::http_client::HttpClient;
 use trunkline_discovery::{Names, Registered};
+use trunkline_gateway::meta_tools::MetaTools;
 use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
 
@@ -19,8 +20,8 @@ use crate::config;
 /// The services that run.
 pub(super) struct Services {
     gateway: Arc<Gateway>,
-    /// Flows are a service, too.
-    flows: Arc<dyn Service>,
+    /// Flows are a service, too, and so is the catalogue itself.
+    built_in: [Arc<dyn Service>; 2],
     tasks: TaskTracker,
     shutdown: CancellationToken,
     http: HttpClient,
@@ -49,13 +50,15 @@ pub(super) struct Prepared {
 
 impl Services {
     pub(super) fn new(
-        gateway: Arc<Gateway>,
+        gateway: &Arc<Gateway>,
         flows: Arc<dyn Service>,
         tasks: TaskTracker,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let (http, running, announcements) = (HttpClient::new()?, IndexMap::new(), Announcements::default());
-        Ok(Self { gateway, flows, tasks, shutdown, http, running, announcements })
+        let built_in: [Arc<dyn Service>; 2] = [flows, Arc::new(MetaTools::new(gateway))];
+        let gateway = gateway.clone();
+        Ok(Self { gateway, built_in, tasks, shutdown, http, running, announcements })
     }
 
     /// Builds what the configuration says. Nothing changes yet.
@@ -135,9 +138,11 @@ impl Services {
                 Registered { service: running.service.clone(), names, about: running.config.about() },
             )
         });
-        let flows = Registered { service: self.flows.clone(), names: Names::Plain, about: Arc::default() };
-        let flows = (self.flows.id().clone(), flows);
-        self.gateway.set_services(registered.chain(std::iter::once(flows)).collect());
+        let built_in = self.built_in.iter().map(|service| {
+            let names = Names::Plain;
+            (service.id().clone(), Registered { service: service.clone(), names, about: Arc::default() })
+        });
+        self.gateway.set_services(registered.chain(built_in).collect());
         for runner in runners {
             self.tasks.spawn(runner);
         }

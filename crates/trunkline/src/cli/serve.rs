@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
+use trunkline_gateway::Show;
 
 use super::output::say;
 use super::stop::Stop;
@@ -50,14 +51,21 @@ impl Up {
 pub(super) struct Stdio {
     /// The configuration: a file, or a folder with a trunkline.yaml; that of the working directory where left out.
     path: Option<PathBuf>,
+    /// Tell the client of these tools in place of what the configuration says: `all`, `search` (those that the others are found
+    /// with) or `auto` (by how many there are).
+    #[arg(long, value_name = "WHICH", value_parser = shown)]
+    tools: Option<Show>,
+}
+
+fn shown(name: &str) -> Result<Show, &'static str> {
+    Show::named(name).ok_or("it is `all`, `search` or `auto`")
 }
 
 impl Stdio {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let flags = Flags::default();
-        let loaded = super::load(self.path.as_deref(), &flags)?;
+        let loaded = super::load(self.path.as_deref(), &Flags::default())?;
         start_log(&loaded.config.log)?;
-        runtime()?.block_on(app::run_stdio(loaded, flags)).map_err(Stop::from)
+        runtime()?.block_on(app::run_stdio(loaded, self.tools)).map_err(Stop::from)
     }
 }
 

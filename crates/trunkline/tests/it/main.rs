@@ -16,6 +16,7 @@ mod hostile_flows;
 mod instances;
 mod life;
 mod limits;
+mod meta_tools;
 mod questions;
 mod reload;
 mod resilience;

@@ -1,0 +1,196 @@
+//! The tools that an agent finds, reads about and calls the others with: few, small, and always the same, however many others
+//! there are.
+//!
+//! `call_tool` is never executed as itself: a door takes the call out of it that it carries ([`unwrap`]), so that policy, limits,
+//! the record and everything that a call may come to (questions, progress, tasks) are those of the tool that is meant.
+
+mod describe;
+mod listing;
+mod search;
+mod searches;
+mod signature;
+mod unwrap;
+
+use std::sync::{Arc, Weak};
+
+use serde_json::{Value, json};
+use trunkline_model::{
+    BoxFuture, Call, CallContext, Contents, Effects, Failure, Operation, Outcome, Principal, Schema, Service,
+    ServiceId, ServiceState, ServiceStatus, Tool, ToolSpec,
+};
+
+use crate::{Error, Gateway};
+pub(crate) use listing::is_listed;
+pub use listing::{Listing, Show};
+pub(crate) use searches::Searches;
+pub(crate) use signature::cut;
+pub(crate) use unwrap::unwrap;
+
+/// The service that they are tools of.
+pub const SERVICE: &str = "catalog";
+
+/// What the event is called that says what was learned.
+pub(crate) const LEARNED: &str = "learned";
+
+/// The most requests that a process begins with.
+const MOST_REMEMBERED: usize = 8_192;
+
+const SEARCH: &str = "search_tools";
+const DESCRIBE: &str = "describe_tool";
+const CALL: &str = "call_tool";
+
+/// The meta-tools as a service.
+pub struct MetaTools {
+    id: ServiceId,
+    contents: Arc<Contents>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Search,
+    Describe,
+    Call,
+}
+
+struct MetaTool {
+    spec: ToolSpec,
+    kind: Kind,
+    gateway: Weak<Gateway>,
+}
+
+impl MetaTools {
+    /// The meta-tools of a gateway.
+    #[must_use]
+    pub fn new(gateway: &Arc<Gateway>) -> Self {
+        let tool = |(kind, spec): (Kind, ToolSpec)| -> Arc<dyn Tool> {
+            Arc::new(MetaTool { spec, kind, gateway: Arc::downgrade(gateway) })
+        };
+        let tools = specs().into_iter().map(tool).collect();
+        Self { id: ServiceId::new(SERVICE), contents: Arc::new(Contents { tools, ..Contents::default() }) }
+    }
+}
+
+impl Service for MetaTools {
+    fn id(&self) -> &ServiceId {
+        &self.id
+    }
+
+    fn status(&self) -> ServiceStatus {
+        ServiceStatus {
+            state: ServiceState::Up,
+            cause: None,
+            restarts: 0,
+            protocol: "built in".to_owned(),
+            stderr: Vec::new(),
+        }
+    }
+
+    fn contents(&self) -> Arc<Contents> {
+        self.contents.clone()
+    }
+
+    fn request<'a>(
+        &'a self,
+        call: &'a Call,
+        _context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        Box::pin(std::future::ready(Err(Error::UnknownMethod(call.operation.method().to_owned()).into())))
+    }
+
+    fn subscribe<'a>(&'a self, uri: &'a str, _on: bool) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(std::future::ready(Err(Error::UnknownResource { uri: uri.to_owned() }.into())))
+    }
+}
+
+impl Tool for MetaTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn execute<'a>(
+        &'a self,
+        call: &'a Call,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        let done = match self.gateway.upgrade() {
+            None => Err(Error::Cancelled.into()),
+            Some(gateway) => match self.kind {
+                Kind::Search => search::execute(&gateway, call, context),
+                Kind::Describe => describe::execute(&gateway, call, context),
+                Kind::Call => Err(Error::Params(format!(
+                    "{CALL} is for agents that are connected; name the tool itself in its place"
+                ))
+                .into()),
+            },
+        };
+        Box::pin(std::future::ready(done))
+    }
+}
+
+impl Gateway {
+    /// Learns what was searched for before a call that did what it was made for.
+    pub(crate) fn learn(
+        self: &Arc<Self>,
+        request: &crate::pipeline::Request,
+        context: &CallContext,
+        outcome: &Outcome,
+    ) {
+        for met in self.searches.met(context, &request.name, outcome) {
+            self.catalog.learn(&met, &request.name);
+            let (gateway, tool) = (self.clone(), request.name.clone());
+            if self.rules.load().config.record.arguments {
+                self.spawn(async move { gateway.recorder.learned(&met, &tool).await });
+            }
+        }
+    }
+
+    /// Learns again what an earlier process has learned.
+    pub async fn remember(&self) {
+        #[derive(serde::Deserialize)]
+        struct Learned {
+            request: String,
+            tool: String,
+        }
+        let stream = format!("service/{SERVICE}");
+        let Ok(events) = self.log.newest_of(stream.as_str(), MOST_REMEMBERED).await else { return };
+        for recorded in events.iter().rev().filter(|recorded| recorded.event.data.action == LEARNED) {
+            if let Ok(Learned { request, tool }) = recorded.event.data.context.to() {
+                self.catalog.learn(&request, &tool);
+            }
+        }
+    }
+
+    /// Whether a principal may be told of a tool.
+    fn shows(&self, principal: &Principal, spec: &ToolSpec) -> bool {
+        let rules = self.rules.load();
+        rules.authorizer.decide(principal, &spec.service, &spec.name, Operation::CallTool).allow
+    }
+}
+
+fn specs() -> [(Kind, ToolSpec); 3] {
+    [
+        (Kind::Search, spec(SEARCH, search::DESCRIPTION, search::input(), Effects::READ_ONLY)),
+        (Kind::Describe, spec(DESCRIBE, describe::DESCRIPTION, describe::input(), Effects::READ_ONLY)),
+        (Kind::Call, spec(CALL, unwrap::DESCRIPTION, unwrap::input(), Effects::default())),
+    ]
+}
+
+fn spec(name: &str, description: &str, properties: Value, effects: Effects) -> ToolSpec {
+    let mut input = json!({"type": "object", "properties": properties});
+    if let Some(required) = input["properties"].as_object_mut().and_then(|all| all.remove("required")) {
+        input["required"] = required;
+    }
+    ToolSpec {
+        service: ServiceId::new(SERVICE),
+        name: Arc::from(name),
+        version: Arc::from(env!("CARGO_PKG_VERSION")),
+        title: None,
+        description: description.to_owned(),
+        capabilities: Vec::new(),
+        dependencies: Vec::new(),
+        input: Schema::new(input),
+        output: None,
+        effects,
+        raw: None,
+    }
+}
