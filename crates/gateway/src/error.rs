@@ -31,6 +31,12 @@ pub enum Error {
     /// An instance can't be registered, or is not.
     #[error("the instance is not registered: {0}")]
     NotRegistered(String),
+    /// A service may not register itself so.
+    #[error("the service is not registered: {0}")]
+    ServiceRefused(String),
+    /// The caller has registered no such service.
+    #[error("you have registered no service {0:?}")]
+    NoRegistration(String),
     /// No tool has this name.
     #[error("there is no tool named {name:?}")]
     UnknownTool {
@@ -349,6 +355,18 @@ fn request_failure(error: Error, detail: String) -> Failure {
             ("TL1017", "Invalid params", 400, "Correct the params and send the request again.")
         }
         Error::MediaType(_) => ("TL1018", "Unsupported media type", 415, "Send and accept application/json."),
+        Error::ServiceRefused(_) => (
+            "TL8040",
+            "Service not registered",
+            403,
+            "Open it with registry.services: who may register, under which names, and at which addresses.",
+        ),
+        Error::NoRegistration(_) => (
+            "TL8041",
+            "No such registration",
+            404,
+            "Register it again: a lease that is not renewed in time lapses.",
+        ),
         Error::NotFound(_) => ("TL1019", "Not found", 404, "Look at /openapi.json."),
         Error::HttpMethod { .. } => ("TL1020", "Method not allowed", 405, "Look at /openapi.json."),
         _ => ("TL1001", "Malformed message", 400, "Send one JSON-RPC 2.0 message as JSON."),

@@ -9,6 +9,7 @@ mod idempotency;
 mod many;
 pub(crate) mod problem;
 mod publish;
+mod registrations;
 mod registry;
 mod services;
 mod tools;
@@ -44,6 +45,9 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(registry::discover))
         .routes(routes!(registry::search))
         .routes(routes!(registry::register, registry::deregister))
+        .routes(routes!(registrations::list, registrations::register))
+        .routes(routes!(registrations::heartbeat))
+        .routes(routes!(registrations::deregister))
         .routes(routes!(events::list, publish::publish))
         .routes(routes!(webhooks::receive))
         .routes(routes!(dead_letters::list, dead_letters::orders))

@@ -159,6 +159,16 @@ impl Recorder {
         Ok(known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default())
     }
 
+    /// The services that had registered themselves at the newest change of these.
+    pub(crate) async fn newest_registrations(
+        &self,
+    ) -> trunkline_event_log::Result<Vec<crate::registrations::Recorded>> {
+        let newest = self.log.newest_of(crate::registrations::STREAM, 1).await?;
+        let known = newest.first().map(|recorded| recorded.event.data.context.to_value()["services"].take());
+        // What an other version has written is not known here.
+        Ok(known.and_then(|known| serde_json::from_value(known).ok()).unwrap_or_default())
+    }
+
     /// A service came up or went down.
     pub(crate) async fn service_changed(&self, service: &ServiceId, status: &ServiceStatus) {
         let about = json!({

@@ -6,6 +6,7 @@ mod choreography;
 pub mod endpoints;
 mod fleet;
 mod flows;
+mod registered;
 mod reload;
 mod restrain;
 mod services;
@@ -43,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(10);
 struct App {
     gateway: Arc<Gateway>,
     services: Services,
+    /// Tells when services have registered themselves, or have gone.
+    registered: tokio::sync::watch::Receiver<()>,
     flows: flows::Running,
     /// Calls and the doors.
     calls: TaskTracker,
@@ -78,7 +81,7 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
     guide(&loaded, &addresses);
     let env: Env = Arc::new(|name: &str| std::env::var(name).ok());
     let mut watcher = Watcher::new(&loaded, env, flags);
-    let mut in_force = loaded.config;
+    let (mut in_force, base) = (loaded.config, loaded.base);
     let mut stop = std::pin::pin!(stop_signal());
     loop {
         let next = async {
@@ -90,6 +93,7 @@ pub async fn run_up(loaded: Loaded, flags: Flags) -> anyhow::Result<()> {
         tokio::select! {
             () = &mut stop => break,
             loaded = next => reload::apply(&mut app, &mut in_force, loaded).await,
+            Ok(()) = app.registered.changed() => reload::registered(&mut app, &in_force, &base).await,
         }
     }
     app.gateway.close();
@@ -152,6 +156,7 @@ impl App {
         let flows = flows::Running::build(&gateway, &log, &sources, &calls, &loaded.base).await?;
         let prepared_flows = flows::prepare(&config.flows)?;
         let mut services = Services::new(&gateway, flows.service.clone(), tasks.clone(), shutdown.clone())?;
+        let registered = gateway.open_registrations(registrations(config), services.names(config)).await?;
         let prepared = services.prepare(config, &loaded.base).await?;
         gateway.guard(guards(config));
         gateway.recover(config.recovery.clone());
@@ -171,13 +176,17 @@ impl App {
                 sweeper.sweep();
             }
         });
-        Ok(Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log })
+        let (watching, ended) = (gateway.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            ended.run_until_cancelled(watching.watch_registrations()).await;
+        });
+        Ok(Self { gateway, services, registered, flows, calls, doors, tasks, shutdown, writer, log })
     }
 
     /// Stops: no new requests, running calls have a while, then their services end, and the record is written to its
     /// end.
     async fn stop(self) -> anyhow::Result<()> {
-        let Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log } = self;
+        let Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log, .. } = self;
         gateway.close();
         doors.cancel();
         calls.close();
@@ -280,6 +289,11 @@ pub(crate) async fn stop_signal() {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// Who may register services.
+fn registrations(config: &Config) -> trunkline_gateway::RegistrationsConfig {
+    config.registry.services.clone().unwrap_or_default()
 }
 
 /// How calls are guarded.

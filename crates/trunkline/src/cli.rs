@@ -12,6 +12,7 @@ mod flow;
 mod import;
 mod init;
 mod output;
+mod registry;
 mod serve;
 mod services;
 mod stop;
@@ -55,6 +56,8 @@ enum Command {
     Audit(audit::Audit),
     /// Check, run, show and steer flows.
     Flow(flow::Flow),
+    /// Register services with the running gateway.
+    Registry(registry::Registry),
     /// List the services of the running gateway.
     Services(services::Services),
     /// Stand before a service and disturb it.
@@ -98,6 +101,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Events(events) => events.run(),
         Command::Audit(audit) => audit.run(),
         Command::Flow(flow) => flow.run(),
+        Command::Registry(registry) => registry.run(),
         Command::Services(services) => services.run(),
         Command::Chaos(chaos) => chaos.run(),
         Command::Config(config) => config.run(),

@@ -19,7 +19,11 @@ use crate::{Error, Gateway};
 /// The largest body.
 const MAX_BODY: usize = 64 << 10;
 
-async fn read<T: serde::de::DeserializeOwned>(gateway: &Gateway, body: Body) -> Result<T, Problem> {
+/// Reads a body of JSON.
+pub(crate) async fn read<T: serde::de::DeserializeOwned>(
+    gateway: &Gateway,
+    body: Body,
+) -> Result<T, Problem> {
     let limit = gateway.rules.load().config.max_request_bytes.min(MAX_BODY);
     let body = read_body(body, limit).await?;
     Ok(serde_json::from_slice(&body).map_err(|error| Error::Params(format!("the body: {error}")))?)

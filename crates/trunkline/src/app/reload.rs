@@ -36,6 +36,11 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     app.gateway.recover(config.recovery.clone());
     super::restrain::apply(&app.gateway, &config);
     app.services.put_in_place(services);
+    // Those that are no longer allowed go with the next change, which this is.
+    let taken = app.services.names(&config);
+    if let Err(error) = app.gateway.open_registrations(super::registrations(&config), taken).await {
+        tracing::error!(%error, "who may register services stays as it was");
+    }
     app.flows.configure(&config.flows, flows);
     if let Err(error) = app.flows.service.choreography().settle().await {
         tracing::error!(%error, "new subscriptions are not in the record; they have no events yet");
@@ -52,6 +57,14 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     }
     tracing::info!(services = config.services.len(), "the changed configuration is in force");
     *in_force = config;
+}
+
+/// Puts services in place that have registered themselves, and takes those away that have gone.
+pub(super) async fn registered(app: &mut App, in_force: &Config, base: &std::path::Path) {
+    match app.services.prepare(in_force, base).await {
+        Ok(services) => app.services.put_in_place(services),
+        Err(error) => tracing::error!("the services that have registered can't be put in place: {error:#}"),
+    }
 }
 
 fn stays(error: &anyhow::Error) {

@@ -1,5 +1,6 @@
 //! Services come and go with the configuration. One whose configuration stays the same is left alone.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use trunkline_gateway::{Gateway, Observer};
 use trunkline_model::{BoxFuture, Service, ServiceId, ServiceObserver};
 
 use super::fleet::{self, Fleet};
+use super::registered;
 use super::sources::{self, Announcements};
 use crate::config;
 
@@ -61,6 +63,12 @@ impl Services {
         Ok(Self { gateway, built_in, tasks, shutdown, http, running, announcements })
     }
 
+    /// The names of services that are there whether others register themselves or not.
+    pub(super) fn names(&self, config: &config::Config) -> HashSet<String> {
+        let built_in = self.built_in.iter().map(|service| service.id().to_string());
+        config.services.keys().cloned().chain(built_in).collect()
+    }
+
     /// Builds what the configuration says. Nothing changes yet.
     pub(super) async fn prepare(&self, config: &config::Config, base: &Path) -> anyhow::Result<Prepared> {
         let registry = config.registry.clone();
@@ -70,7 +78,9 @@ impl Services {
             fleets: Vec::new(),
             registry: registry.clone(),
         };
-        for (name, wanted) in config.services.iter().filter(|(_, service)| service.is_enabled()) {
+        let registered = registered::services(&self.gateway, config);
+        let all = config.services.iter().filter(|(_, service)| service.is_enabled()).chain(&registered);
+        for (name, wanted) in all {
             let kept = self.running.get(name).filter(|running| {
                 same_but_names(&running.config, wanted)
                     && (running.registry == registry || !wanted.is_told_by_registry())

@@ -298,6 +298,9 @@ pub struct Registry {
     /// The Consul agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consul: Option<consul::Config>,
+    /// Whole services may register themselves over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<trunkline_gateway::RegistrationsConfig>,
     /// The name servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<dns::Config>,

@@ -18,6 +18,7 @@ mod life;
 mod limits;
 mod meta_tools;
 mod questions;
+mod registrations;
 mod reload;
 mod resilience;
 mod search;
