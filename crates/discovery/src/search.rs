@@ -31,6 +31,16 @@ const ALIKE: f32 = 0.05;
 /// How alike the most alike tool has to be, where none shares a word with the request, for any to be told of.
 const NOTHING: f32 = 0.25;
 
+/// How rare a word has to be beside the rarest of the request to count. The most usual words are in half of the tools and say
+/// nothing.
+const COMMON: f32 = 0.2;
+
+/// Of more tools than these, clauses are compared with those that fit the whole request best.
+const LIKELY: usize = 1_024;
+
+/// And with so many others.
+const COMPARED: usize = 256;
+
 /// The longest request that is read, in bytes; of more only the beginning is.
 const LONGEST: usize = 16 << 10;
 
@@ -224,73 +234,99 @@ impl SearchIndex {
     #[must_use]
     pub fn search(&self, request: &str, limit: usize, may: impl Fn(&str) -> bool) -> Vec<Hit> {
         let request = beginning(request, LONGEST);
-        let mut scores = vec![0.0; self.tools.len()];
-        let mut own = Vec::new();
-        self.score(request, &mut scores, &mut own);
+        let all = self.tools.iter().zip(0..).filter(|(tool, _)| tool.is_some()).map(|(_, number)| number);
+        let mut among: Vec<u32> = all.collect();
+        let mut room = vec![0.0; self.tools.len()];
+        let mut scores = self.score(request, &among, &mut room);
         let clauses = clauses::of(request);
         if clauses.len() > 1 && self.mix.clauses > 0.0 {
-            let mut best = vec![0.0_f32; scores.len()];
-            let mut of_clause = vec![0.0; scores.len()];
+            self.likely(&mut among, &mut scores);
+            let mut best = vec![0.0_f32; among.len()];
             for clause in clauses {
-                of_clause.fill(0.0);
-                self.score(clause, &mut of_clause, &mut own);
-                for (best, own) in best.iter_mut().zip(&of_clause) {
-                    *best = best.max(*own);
-                }
+                let of_clause = self.score(clause, &among, &mut room);
+                best.iter_mut().zip(of_clause).for_each(|(best, own)| *best = best.max(own));
             }
             for (score, best) in scores.iter_mut().zip(best) {
                 *score = (1.0 - self.mix.clauses) * *score + self.mix.clauses * best;
             }
         }
-        let mut found: Vec<(f32, &Arc<str>)> = Vec::new();
-        for (score, key) in scores.into_iter().zip(&self.tools) {
-            if let Some(key) = key.as_ref().filter(|key| score > 0.0 && may(key)) {
-                found.push((score, key));
-            }
-        }
-        let order =
-            |a: &(f32, &Arc<str>), b: &(f32, &Arc<str>)| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1));
-        if found.len() > limit && limit > 0 {
-            found.select_nth_unstable_by(limit - 1, order);
-            found.truncate(limit);
-        }
-        found.sort_unstable_by(order);
-        let most = found.first().map_or(1.0, |(score, _)| *score);
-        let hit = |(score, key): (f32, &Arc<str>)| Hit { key: key.clone(), score: score / most };
-        found.into_iter().take(limit).map(hit).collect()
+        let found = scores.into_iter().zip(among).filter(|(score, _)| *score > 0.0).collect();
+        self.best_of(found, limit, may)
     }
 
-    /// What each tool scores for a text, from 0 to 1.
-    fn score(&self, request: &str, scores: &mut [f32], alike: &mut Vec<f32>) {
-        self.by_words(request, scores);
-        let most = scores.iter().copied().fold(0.0_f32, f32::max);
+    /// The best, as far as they may be told of. Asked is of as few as possible: it may cost more than all the rest.
+    fn best_of(&self, mut found: Vec<(f32, u32)>, limit: usize, may: impl Fn(&str) -> bool) -> Vec<Hit> {
+        let key = |number: u32| self.tools[number as usize].as_ref();
+        let order =
+            |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then_with(|| key(a.1).cmp(&key(b.1)));
+        let mut hits: Vec<Hit> = Vec::with_capacity(limit.min(found.len()));
+        let (mut rest, mut next) = (&mut found[..], limit.max(16));
+        while hits.len() < limit && !rest.is_empty() {
+            if next < rest.len() {
+                rest.select_nth_unstable_by(next - 1, order);
+            }
+            let (best, others) = rest.split_at_mut(next.min(rest.len()));
+            best.sort_unstable_by(order);
+            let told = best.iter().filter_map(|(score, number)| Some((score, key(*number)?)));
+            let told = told.filter(|(_, key)| may(key)).take(limit - hits.len());
+            hits.extend(told.map(|(score, key)| Hit { key: key.clone(), score: *score }));
+            (rest, next) = (others, next * 4);
+        }
+        let most = hits.first().map_or(1.0, |hit| hit.score);
+        hits.iter_mut().for_each(|hit| hit.score /= most);
+        hits
+    }
+
+    /// Of many tools those that a part of the request may mean, and some of all kinds to compare them with: what fits a clause
+    /// fits the whole request a little.
+    fn likely(&self, among: &mut Vec<u32>, scores: &mut Vec<f32>) {
+        if among.len() <= LIKELY {
+            return;
+        }
+        let mut order: Vec<u32> = (0..).take(among.len()).collect();
+        let by_score = |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]);
+        order.select_nth_unstable_by(LIKELY - 1, by_score);
+        let (likely, others) = order.split_at(LIKELY);
+        let mut kept: Vec<u32> = likely.to_vec();
+        kept.extend(others.iter().step_by((others.len() / COMPARED).max(1)));
+        kept.sort_unstable();
+        *scores = kept.iter().map(|at| scores[*at as usize]).collect();
+        *among = kept.into_iter().map(|at| among[at as usize]).collect();
+    }
+
+    /// What each of these tools scores for a text, from 0 to 1. `room` has a number for every tool.
+    fn score(&self, text: &str, among: &[u32], room: &mut [f32]) -> Vec<f32> {
+        room.fill(0.0);
+        self.by_words(text, room);
+        let of_words = |number: &u32| room[*number as usize];
+        let most = among.iter().map(of_words).fold(0.0_f32, f32::max);
         let by = if most > 0.0 { 1.0 / most } else { 0.0 };
         let of_meaning = self.mix.meaning;
-        let meant = self.table.encode(request);
-        self.meanings.compare(&meant, alike);
-        let there =
-            || alike.iter().zip(&self.tools).filter(|(_, tool)| tool.is_some()).map(|(alike, _)| *alike);
-        let (least, nearest) =
-            there().fold((f32::MAX, f32::MIN), |(low, high), alike| (low.min(alike), high.max(alike)));
+        let meant = self.table.encode(text);
+        let mut scores = self.meanings.compare(&meant, among);
+        let (least, nearest) = scores
+            .iter()
+            .fold((f32::MAX, f32::MIN), |(low, high), alike| (low.min(*alike), high.max(*alike)));
         let range = (nearest - least).max(f32::MIN_POSITIVE);
         let least_alike = if most > 0.0 || nearest > NOTHING { ALIKE } else { f32::MAX };
-        for (score, alike) in scores.iter_mut().zip(&*alike) {
-            *score = if *score > 0.0 || *alike > least_alike && of_meaning > 0.0 {
-                (1.0 - of_meaning) * *score * by + of_meaning * (alike - least) / range
+        for (score, words) in scores.iter_mut().zip(among.iter().map(of_words)) {
+            *score = if words > 0.0 || *score > least_alike && of_meaning > 0.0 {
+                (1.0 - of_meaning) * words * by + of_meaning * (*score - least) / range
             } else {
                 0.0
             };
         }
-        self.by_votes(request, &meant, scores);
+        self.by_votes(text, &meant, among, &mut scores);
+        scores
     }
 
     /// Brings in what earlier requests led to.
-    fn by_votes(&self, request: &str, meant: &Vector, scores: &mut [f32]) {
+    fn by_votes(&self, text: &str, meant: &Vector, among: &[u32], scores: &mut [f32]) {
         if self.mix.learned == 0.0 || self.learned.is_empty() {
             return;
         }
         let mut words = Vec::new();
-        self.words.known(request, |word| words.push(word));
+        self.words.known(text, |word| words.push(word));
         words.sort_unstable();
         words.dedup();
         let (sure, votes) = self.learned.votes(&words, meant);
@@ -298,8 +334,9 @@ impl SearchIndex {
         let best = scores.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         scores.iter_mut().for_each(|score| *score *= (1.0 - share) / best);
         for (tool, vote) in votes {
-            if let Some(number) = self.numbers.get(tool) {
-                scores[*number as usize] += share * vote;
+            let at = self.numbers.get(tool).and_then(|number| among.binary_search(number).ok());
+            if let Some(at) = at {
+                scores[at] += share * vote;
             }
         }
     }
@@ -310,10 +347,16 @@ impl SearchIndex {
         let all = self.numbers.len() as f32;
         let mut asked: HashMap<u32, f32> = HashMap::new();
         self.words.known(request, |word| *asked.entry(word).or_default() += 1.0);
+        let rare = |word: &u32| {
+            let having = self.postings[*word as usize].len() as f32;
+            (1.0 + (all - having + 0.5) / (having + 0.5)).ln()
+        };
+        let rarest = asked.keys().map(rare).fold(0.0_f32, f32::max);
         for (word, times) in asked {
-            let postings = &self.postings[word as usize];
-            let having = postings.len() as f32;
-            let rare = (1.0 + (all - having + 0.5) / (having + 0.5)).ln();
+            let (rare, postings) = (rare(&word), &self.postings[word as usize]);
+            if rare < COMMON * rarest {
+                continue;
+            }
             // Said twice it counts a little more.
             let weight = rare * (1.0 + (times - 1.0) * 0.25).min(2.0);
             for (tool, counts) in postings {

@@ -99,8 +99,8 @@ impl Learned {
 
     /// Which tools earlier requests speak for, the best with 1, and how sure that is, from 0 to 1.
     pub(super) fn votes(&self, words: &[u32], meaning: &Vector) -> (f32, HashMap<&Arc<str>, f32>) {
-        let mut alike = Vec::new();
-        self.meanings.compare(meaning, &mut alike);
+        let all: Vec<u32> = (0..).take(self.examples.len()).collect();
+        let alike = self.meanings.compare(meaning, &all);
         let (shared, own) = self.shared(words);
         let rough = |(number, (alike, shared)): (usize, (&f32, &f32))| (alike + shared / own, number);
         let mut nearest: Vec<(f32, usize)> = alike.iter().zip(&shared).enumerate().map(rough).collect();

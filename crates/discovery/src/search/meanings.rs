@@ -25,14 +25,15 @@ impl Meanings {
         }
     }
 
-    /// How alike each tool is to a request, from -1 to 1.
+    /// How alike each of these is to a request, from -1 to 1.
     #[expect(clippy::cast_precision_loss, reason = "at most 256 times 127 squared")]
-    pub(super) fn compare(&self, request: &Vector, alike: &mut Vec<f32>) {
+    pub(super) fn compare(&self, request: &Vector, among: &[u32]) -> Vec<f32> {
         let (request, scale) = request.small();
-        alike.clear();
-        alike.extend(
-            self.rows.iter().zip(&self.scales).map(|(row, own)| dot(row, &request) as f32 * own * scale),
-        );
+        let alike = |number: &u32| {
+            let number = *number as usize;
+            dot(&self.rows[number], &request) as f32 * self.scales[number] * scale
+        };
+        among.iter().map(alike).collect()
     }
 }
 
