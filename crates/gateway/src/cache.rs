@@ -158,6 +158,12 @@ impl State {
 
 impl Cache {
     /// Keeps nothing.
+    /// How many answers are kept, and their bytes.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        let state = self.state.load();
+        (state.answers.len(), state.answers.weight())
+    }
+
     pub(crate) fn new() -> Self {
         let state = State::new(CacheConfig { max_mb: 1 }, HashMap::new());
         Self { state: ArcSwap::from_pointee(state), flights: Arc::default() }

@@ -164,7 +164,8 @@ impl Tools for FlowTools {
             stands_in: false,
             priority: None,
         };
-        let context = CallContext::unattended(step.principal, step.deadline);
+        let trace = step.trace;
+        let context = CallContext { trace, ..CallContext::unattended(step.principal, step.deadline) };
         Box::pin(async move { gateway.call(request, context).await })
     }
 }

@@ -11,6 +11,7 @@ use trunkline_event_log::EventLog;
 use trunkline_model::{CallId, ServiceId};
 use trunkline_policy::{Authenticator, Authorizer};
 use trunkline_resilience::repetition::LoopsConfig;
+use trunkline_telemetry::Telemetry;
 use uuid::Uuid;
 
 use crate::cache::{Cache, CacheConfig, ServiceCache};
@@ -55,6 +56,8 @@ pub struct Parts {
     pub tasks: tokio_util::task::TaskTracker,
     /// Where that runs. The threads that serve connections have event loops of their own, which end with them.
     pub runtime: tokio::runtime::Handle,
+    /// What operators see.
+    pub telemetry: Telemetry,
 }
 
 /// The rules in force. They are replaced as a whole; a running call keeps those that it started under.
@@ -80,6 +83,7 @@ pub struct Gateway {
     pub(crate) loops: ArcSwap<Loops>,
     pub(crate) priorities: ArcSwap<Priorities>,
     pub(crate) cache: Cache,
+    pub(crate) telemetry: Telemetry,
     pub(crate) parking: Parking,
     pub(crate) sessions: Sessions,
     pub(crate) searches: crate::meta_tools::Searches,
@@ -99,8 +103,8 @@ impl Gateway {
     /// Puts the parts together. Nothing runs yet.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, catalog, log, authenticator, authorizer, sealer, sources, tasks, runtime } =
-            parts;
+        let Parts { config, catalog, log, authenticator, authorizer, sealer, sources, .. } = parts;
+        let Parts { tasks, runtime, telemetry, .. } = parts;
         Arc::new(Self {
             recorder: Recorder::new(log.clone(), sources.clone()),
             process: (sources.random_id)(),
@@ -116,6 +120,7 @@ impl Gateway {
             loops: ArcSwap::from_pointee(Loops::new(LoopsConfig::default())),
             priorities: ArcSwap::default(),
             cache: Cache::new(),
+            telemetry,
             started: tokio::time::Instant::now(),
             sources,
             parking: Parking::default(),
@@ -230,12 +235,26 @@ impl Gateway {
         self.tasks.spawn_on(future, &self.runtime)
     }
 
+    /// Runs what waits for the disk, on a thread where waiting is allowed.
+    pub(crate) fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn_blocking(work)
+    }
+
     pub(crate) fn new_call(&self) -> CallId {
         CallId((self.sources.time_id)())
     }
 }
 
 impl Gateway {
+    /// What operators see.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
     /// Where time and identities come from.
     #[must_use]
     pub fn sources(&self) -> &Sources {

@@ -8,6 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use trunkline_model::{Effects, ServiceId, Tool};
 use trunkline_orchestrator::{check, service};
+use trunkline_resilience::breaker::BreakerState;
+use trunkline_resilience::bulkhead::Load;
 use trunkline_resilience::guard::{Chance, GuardState};
 use trunkline_resilience::strategy::{Change, Choice};
 use trunkline_resilience::{Care, Guard, GuardConfig, ServiceGuard};
@@ -89,6 +91,21 @@ impl Guards {
     pub(crate) fn adapt(&self) -> Vec<(ServiceId, Change)> {
         let services = self.services.lock();
         services.iter().filter_map(|(id, guard)| Some((id.clone(), guard.adapt()?))).collect()
+    }
+
+    /// How many calls of each service run and wait, and may run.
+    pub(crate) fn loads(&self) -> Vec<(ServiceId, Load)> {
+        self.services.lock().iter().map(|(id, guard)| (id.clone(), guard.load())).collect()
+    }
+
+    /// The breakers of all tools, by service and tool.
+    pub(crate) fn breakers(&self) -> Vec<(ServiceId, Arc<str>, BreakerState)> {
+        let tools = self.tools.read();
+        let state = |(label, (service, guard)): (&Arc<str>, &OfTool)| {
+            let tool = label.split_once('/').map_or(&**label, |(_, own)| own);
+            (service.clone(), Arc::from(tool), guard.state().breaker)
+        };
+        tools.iter().map(state).collect()
     }
 
     /// What a service has chosen, where it was called.

@@ -7,12 +7,15 @@ mod flows;
 mod health;
 mod idempotency;
 mod many;
+mod map;
+mod metrics;
 pub(crate) mod problem;
 mod publish;
 mod registrations;
 mod registry;
 mod services;
 mod tools;
+mod traces;
 mod views;
 mod webhooks;
 
@@ -65,11 +68,18 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(many::cancel))
         .routes(routes!(many::undo))
         .routes(routes!(many::retry))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(metrics::kpis))
+        .routes(routes!(map::show))
+        .routes(routes!(traces::list, traces::receive))
+        .routes(routes!(traces::show))
+        .routes(routes!(traces::packet))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .split_for_parts();
     let document = Arc::new(document);
     router
+        .route("/v1/otlp/v1/traces", axum::routing::post(traces::receive))
         .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
         .fallback(async |uri: http::Uri| {
             problem::Problem::from(Error::NotFound(uri.path().to_owned())).into_response()

@@ -32,7 +32,9 @@ mod recovery;
 mod registrations;
 mod seal;
 pub mod server;
+mod surroundings;
 mod transactions;
+mod watching;
 
 pub use cache::{CacheConfig, CacheRule, Scope, ServiceCache, WriteRule};
 pub use config::{Config, Record};
@@ -47,3 +49,4 @@ pub use priorities::{PrioritiesConfig, PriorityRule};
 pub use recovery::RecoveryConfig;
 pub use registrations::{Kind, RegisteredService, RegistrationsConfig};
 pub use seal::Sealer;
+pub use watching::FlowWatcher;

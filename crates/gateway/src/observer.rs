@@ -387,6 +387,7 @@ pub(crate) mod tests {
             sources,
             tasks: tokio_util::task::TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
+            telemetry: trunkline_telemetry::Telemetry::off(),
         });
         (gateway, folder)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use trunkline_model::{
-    Call, CallContext, CallId, Failure, Fault, Json, Operation, Outcome, Principal, Resume,
+    Call, CallContext, CallId, Failure, Fault, Json, Operation, Outcome, Principal, Resume, Service, Tool,
 };
 
 use crate::cache::Lookup;
@@ -21,6 +21,7 @@ use crate::record::Subject;
 use crate::{Error, Gateway, members};
 use target::{Target, capped, is_uri_ref, label_of};
 use trunkline_resilience::shed::{Class, Priority};
+use trunkline_telemetry::call::{About, CallTrace, Phase};
 
 /// What a door has decoded of a request.
 #[derive(Clone, Debug)]
@@ -69,17 +70,41 @@ struct Running<'a> {
     subject: Subject,
     priority: Priority,
     start: Instant,
+    seen: CallTrace,
     ended: bool,
 }
 
 impl Running<'_> {
     async fn ended(mut self, outcome: &Result<Outcome, Failure>) -> Result<(), Error> {
         self.ended = true;
+        let telemetry = &self.gateway.telemetry;
         if self.goes_on_later(outcome) {
+            self.seen.left(telemetry);
             return Ok(());
         }
         let took = self.start.elapsed();
-        self.gateway.recorder.ended(&self.call, self.context, &self.subject, outcome, took).await
+        let recorder = &self.gateway.recorder;
+        let recorded = recorder.ended(&self.call, self.context, &self.subject, outcome, took).await;
+        let mut seen = self.seen.take();
+        seen.mark(Phase::Record);
+        seen.end(telemetry, outcome, self.context.client.waited(), self.subject.is_awaited());
+        recorded
+    }
+
+    /// One attempt. What the service does is a child of it.
+    async fn attempt(&self, service: &dyn Service, tool: Option<&dyn Tool>) -> Result<Outcome, Failure> {
+        let Some((attempt, context)) = self.seen.attempt(self.context) else {
+            return match tool {
+                Some(tool) => tool.execute(&self.call, self.context).await,
+                None => service.request(&self.call, self.context).await,
+            };
+        };
+        let outcome = match tool {
+            Some(tool) => tool.execute(&self.call, &context).await,
+            None => service.request(&self.call, &context).await,
+        };
+        attempt.ended(&self.gateway.telemetry, &outcome);
+        outcome
     }
 
     /// Whether a call that has asked its caller was cut off because this process ends: the next one goes on with it.
@@ -93,17 +118,18 @@ impl Running<'_> {
     /// has it; the call and its record name the one that was asked last.
     async fn execute(&mut self, target: Target) -> Result<Outcome, Failure> {
         if let Some(tool) = &target.tool {
-            let (call, context) = (&self.call, self.context);
-            let Some(guard) = self.gateway.guards.of(&call.service, &self.subject.target) else {
-                return within_deadline(&self.subject, context, tool.execute(call, context)).await;
+            let context = self.context;
+            let Some(guard) = self.gateway.guards.of(&self.call.service, &self.subject.target) else {
+                let work = self.attempt(&*target.service, Some(&**tool));
+                return within_deadline(&self.subject, context, work).await;
             };
             let deadline = Instant::from_std(context.deadline);
             let waited = || context.client.waited();
-            let make = || tool.execute(call, context);
+            let make = || self.attempt(&*target.service, Some(&**tool));
             let work = guard.call(&self.subject.target, target.care, self.priority, deadline, waited, make);
             return within_deadline(&self.subject, context, work).await.map_err(shape::bounded);
         }
-        let work = target.service.request(&self.call, self.context);
+        let work = self.attempt(&*target.service, None);
         let mut outcome = within_deadline(&self.subject, self.context, work).await;
         for (service, own) in target.others {
             if !matches!(&outcome, Err(failure) if failure.rpc.is_some()) {
@@ -112,7 +138,7 @@ impl Running<'_> {
             self.subject.target = label_of(&*service, &own);
             self.call.service = service.id().clone();
             self.call.name = own;
-            let work = service.request(&self.call, self.context);
+            let work = self.attempt(&*service, None);
             outcome = within_deadline(&self.subject, self.context, work).await;
         }
         outcome
@@ -121,9 +147,14 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if self.ended || self.gateway.is_closing() {
+        if self.ended {
             return;
         }
+        if self.gateway.is_closing() {
+            self.seen.left(&self.gateway.telemetry);
+            return;
+        }
+        self.seen.cancelled(&self.gateway.telemetry);
         let (gateway, call, took) = (self.gateway.clone(), self.call.clone(), self.start.elapsed());
         let (context, subject) = (self.context.clone(), self.subject.clone());
         self.gateway.spawn(async move {
@@ -151,17 +182,24 @@ impl Gateway {
     /// # Errors
     /// [`Failure`] where the call was refused, could not be made, or did not end in time. Either way it is in the
     /// record.
-    pub async fn call(self: &Arc<Self>, request: Request, context: CallContext) -> Result<Outcome, Failure> {
+    pub async fn call(
+        self: &Arc<Self>,
+        request: Request,
+        mut context: CallContext,
+    ) -> Result<Outcome, Failure> {
         if let Some(transaction) = self.transaction_of(&request, &context)? {
             return self.call_within(transaction, request, context).await;
         }
         let rules = self.rules.load_full();
-        let Admitted { call, target, lookup, ticket, counted } = match self.let_in(&rules, &request, &context)
-        {
+        let method = request.operation.method();
+        let about = About { call: request.id.0, door: request.door, method, name: &request.name };
+        let mut seen = CallTrace::begin(&self.telemetry, about, &mut context);
+        let admitted = self.let_in(&rules, &request, &context, &mut seen);
+        let Admitted { call, target, lookup, ticket, counted } = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
+                seen.refused(&self.telemetry, &failure);
                 let target = capped(&request.name);
-                let method = request.operation.method();
                 self.recorder.refused(request.id.0, method, Arc::from(target), &context, &failure).await?;
                 return Err(failure);
             }
@@ -176,17 +214,20 @@ impl Gateway {
         if !subject.read_only && !request.journaled {
             self.recorder.started(&call, &context, &subject).await?;
         }
+        seen.mark(Phase::Begin);
         let read_only = subject.read_only;
         // Until the end, however it comes: what the call changes is out of date after it.
         let _touch = if read_only { None } else { self.cache.touched(&call.service, &call.name) };
         let (start, priority) = (Instant::now(), self.priority(&request, &context, &call));
         let mut running =
-            Running { gateway: self, call, context: &context, subject, priority, start, ended: false };
+            Running { gateway: self, call, context: &context, subject, priority, start, seen, ended: false };
         let outcome = match lookup {
             Some(lookup) => running.kept(lookup, target).await,
             None => running.execute(target).await,
         };
+        running.seen.mark(Phase::Execute);
         let outcome = outcome.map(|outcome| shape::fit(self, &running.call, &context, outcome));
+        running.seen.mark(Phase::Shape);
         let (bytes, asked) = shape::cost(&outcome);
         ticket.answered(bytes, asked);
         if let Some(counted) = counted {
@@ -206,8 +247,15 @@ impl Gateway {
 
     /// The phases before anything is done: resolve, authorize, plan, limit. Arguments that are known to fit from an
     /// earlier call are not looked at again.
-    fn let_in(&self, rules: &Rules, request: &Request, context: &CallContext) -> Result<Admitted, Failure> {
-        let target = self.aim(rules, request, context)?;
+    fn let_in(
+        &self,
+        rules: &Rules,
+        request: &Request,
+        context: &CallContext,
+        seen: &mut CallTrace,
+    ) -> Result<Admitted, Failure> {
+        let target = self.aim(rules, request, context, seen)?;
+        seen.asks(&self.telemetry, &request.arguments);
         let (service, own, label) = (target.service.id(), &target.own, &target.label);
         let reads = target.read_only && request.resume.is_none();
         let kept = matches!(request.operation, Operation::CallTool | Operation::ReadResource);
@@ -224,12 +272,14 @@ impl Gateway {
             }
             None => plan(request, &target)?,
         };
+        seen.mark(Phase::Plan);
         let mut counted = None;
         let first = !request.journaled && !request.stands_in && request.resume.is_none();
         if target.tool.is_some() && first {
             counted = self.loops.load().begins(context, &target.label, &call.arguments)?;
         }
         let ticket = self.limits.load().take(context, &call.service, &call.name, &call.arguments)?;
+        seen.mark(Phase::Limit);
         Ok(Admitted { call, target, lookup, ticket, counted })
     }
 
@@ -240,9 +290,19 @@ impl Gateway {
     }
 
     /// What a name stands for, where the principal may use it.
-    fn aim(&self, rules: &Rules, request: &Request, context: &CallContext) -> Result<Target, Failure> {
+    fn aim(
+        &self,
+        rules: &Rules,
+        request: &Request,
+        context: &CallContext,
+        seen: &mut CallTrace,
+    ) -> Result<Target, Failure> {
         let mut target = self.resolve(rules, &context.principal, request)?;
+        seen.aims_at(&target.label);
+        seen.mark(Phase::Resolve);
         authorize(rules, &context.principal, &mut target, request.operation)?;
+        seen.aims_at(&target.label);
+        seen.mark(Phase::Authorize);
         Ok(target)
     }
 
@@ -253,7 +313,7 @@ impl Gateway {
         request: &Request,
         context: &CallContext,
     ) -> Result<(Call, Target), Failure> {
-        let target = self.aim(rules, request, context)?;
+        let target = self.aim(rules, request, context, &mut CallTrace::none())?;
         let call = plan(request, &target)?;
         Ok((call, target))
     }
@@ -364,7 +424,7 @@ fn overdue(subject: &Subject, start: Instant) -> Failure {
 pub(crate) mod tests {
     use trunkline_discovery::{Catalog, Registered};
     use trunkline_model::{
-        BoxFuture, Contents, EffectState, Item, Service, ServiceId, ServiceState, ServiceStatus, ToolResult,
+        BoxFuture, Contents, EffectState, Item, ServiceId, ServiceState, ServiceStatus, ToolResult,
     };
     use trunkline_policy::{Authenticator, Authorizer};
     use uuid::Uuid;
@@ -393,6 +453,7 @@ pub(crate) mod tests {
             },
             tasks: tokio_util::task::TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
+            telemetry: trunkline_telemetry::Telemetry::off(),
         })
     }
 

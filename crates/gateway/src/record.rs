@@ -38,6 +38,13 @@ pub(crate) struct Subject {
     pub(crate) keep: crate::Record,
 }
 
+impl Subject {
+    /// Whether the call waits until its outcome is on disk.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !(self.journaled || (self.read_only && !self.keep.durable_reads))
+    }
+}
+
 impl Recorder {
     pub(crate) fn new(log: EventLog, sources: Sources) -> Self {
         Self { log, sources }
@@ -70,10 +77,10 @@ impl Recorder {
             Err(_) => Phase::Failed,
         };
         let event = self.event(call, context, subject, phase, outcome_context(outcome, subject, took));
-        let written = if subject.journaled || (subject.read_only && !subject.keep.durable_reads) {
-            self.log.record(call.id, event).await
-        } else {
+        let written = if subject.is_awaited() {
             self.log.append(call.id, Expected::Any, vec![event]).await.map(|_| ())
+        } else {
+            self.log.record(call.id, event).await
         };
         written.map_err(|e| Error::Log(e.to_string()))
     }

@@ -25,6 +25,7 @@ mod secret;
 mod service;
 mod task;
 mod tool;
+mod trace;
 
 pub use call::{Call, CallContext, CallId, Operation, Resume, ServiceId, TraceContext};
 pub use capability::Capability;
@@ -45,6 +46,7 @@ pub use secret::Secret;
 pub use service::{Contents, Item, Service, ServiceObserver, ServiceState, ServiceStatus};
 pub use task::{Task, TaskOrder, TaskState};
 pub use tool::{Tool, ToolSpec};
+pub use trace::{SpanId, TraceId, TraceParent};
 
 /// A boxed future, the return type of the object-safe async methods of this crate.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -6,7 +6,7 @@ mod drive;
 mod roster;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_event_log::EventLog;
-use trunkline_model::{Json, Principal};
+use trunkline_model::{Json, Principal, TraceContext, TraceParent};
 
 use crate::Error;
 use crate::entry::{Entry, Finished, InstanceId, Key, Resolution, Started};
@@ -23,6 +23,7 @@ use crate::limits::{Limit, Limits, Queue};
 use crate::outside::{Endpoints, Tools};
 use crate::run::{Attempts, Base, Bounds, Definitions, Held, Quiet, Run, Stuck};
 use crate::saga::Saga;
+use crate::trace::Watcher;
 use crate::transaction::{ByConversation, Transaction};
 use crate::workflow::Workflow;
 pub(crate) use delivery::Beside;
@@ -75,6 +76,7 @@ struct Shared {
     deciding: tokio::sync::Mutex<()>,
     /// Told when an instance ends.
     left: tokio::sync::Notify,
+    watcher: OnceLock<Arc<dyn Watcher>>,
 }
 
 /// What to start.
@@ -149,7 +151,14 @@ impl Engine {
             limits: Limits::default(),
             deciding: tokio::sync::Mutex::default(),
             left: tokio::sync::Notify::new(),
+            watcher: OnceLock::new(),
         }))
+    }
+
+    /// Has someone see what becomes of instances. Once, before any of them runs.
+    pub fn watch(&self, watcher: Arc<dyn Watcher>) {
+        // A second one would be a defect of the wiring; the first stays.
+        let _ = self.0.watcher.set(watcher);
     }
 
     /// Starts an instance. It goes on whether or not anyone waits for it.
@@ -157,9 +166,18 @@ impl Engine {
     /// # Errors
     /// [`Error::TooMany`].
     pub fn start(&self, start: Start) -> Result<Instance, Error> {
+        self.start_within(start, &TraceContext::default())
+    }
+
+    /// Starts an instance as a part of a trace.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`].
+    pub fn start_within(&self, start: Start, trace: &TraceContext) -> Result<Instance, Error> {
         let Start { workflow, input, principal } = start;
         let workflow = self.0.shelf.share(workflow);
-        self.launch(Started::of(&workflow, input), workflow, principal)
+        let traceparent = trace.traceparent.clone();
+        self.launch(Started { traceparent, ..Started::of(&workflow, input) }, workflow, principal)
     }
 
     /// Begins an instance.
@@ -192,8 +210,10 @@ impl Engine {
     ) -> Arc<Run> {
         let parts = &self.0.parts;
         let (log, sources) = (parts.log.clone(), parts.sources.clone());
+        let begun_by = started.traceparent.as_deref().and_then(TraceParent::parse);
         let base = Base {
-            journal: Journal::new(id, workflow.full_name(), principal, log, sources),
+            journal: Journal::new(id, workflow.full_name(), principal, log, sources)
+                .watched(self.0.watcher.get().cloned(), begun_by),
             tools: parts.tools.clone(),
             endpoints: parts.endpoints.clone(),
             definitions: parts.definitions.clone(),

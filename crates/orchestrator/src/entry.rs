@@ -167,6 +167,9 @@ pub struct Started {
     /// The event that it is a delivery of.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cause: Option<Box<Cause>>,
+    /// The span that it was begun in: a header `traceparent`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<Arc<str>>,
 }
 
 impl Started {
@@ -183,6 +186,7 @@ impl Started {
             transaction: None,
             retry_of: None,
             cause: None,
+            traceparent: None,
         }
     }
 }

@@ -16,12 +16,13 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use trunkline_event_log::{EventLog, Expected};
-use trunkline_model::{BoxFuture, Effects, Event, Principal};
+use trunkline_model::{BoxFuture, Effects, Event, Principal, TraceContext, TraceParent};
 use uuid::Uuid;
 
 use crate::choreography::Cause;
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
 use crate::fault::Fault;
+use crate::trace::{self, About, Watcher};
 use replay::{Kind, Replay, Turn};
 
 /// The most bytes of arguments and results that are put into one append, where there is more than one entry. The log
@@ -44,6 +45,9 @@ pub(crate) struct Journal {
     pub(crate) principal: Arc<Principal>,
     log: EventLog,
     sources: Sources,
+    /// The span that the instance was begun in.
+    begun_by: Option<TraceParent>,
+    watcher: Option<Arc<dyn Watcher>>,
     state: Mutex<State>,
 }
 
@@ -93,7 +97,21 @@ impl Journal {
         log: EventLog,
         sources: Sources,
     ) -> Self {
-        Self { instance, flow, principal, log, sources, state: Mutex::default() }
+        let (begun_by, watcher) = (None, None);
+        Self { instance, flow, principal, log, sources, begun_by, watcher, state: Mutex::default() }
+    }
+
+    /// With someone who sees what is noted, and the span that the instance was begun in.
+    pub(crate) fn watched(self, watcher: Option<Arc<dyn Watcher>>, begun_by: Option<TraceParent>) -> Self {
+        Self { watcher, begun_by, ..self }
+    }
+
+    /// The trace of an attempt at a step.
+    pub(crate) fn trace(&self, key: &str, attempt: u32) -> TraceContext {
+        let span = trace::of_step(self.instance, key, attempt);
+        let parent =
+            trace::of_instance(self.instance, self.begun_by).map(|instance| instance.at(span).header());
+        TraceContext { traceparent: parent, ..TraceContext::default() }
     }
 
     /// Gives what an earlier process wrote, in its order.
@@ -221,6 +239,14 @@ impl Journal {
             state.time = Some(time);
         }
         if known.is_none() {
+            if let Some(watcher) = &self.watcher {
+                let Self { instance, flow, principal, begun_by, .. } = self;
+                watcher.noted(
+                    &About { instance: *instance, flow, principal, begun_by: *begun_by },
+                    &entry,
+                    time,
+                );
+            }
             let id = (self.sources.time_id)();
             state.pending.push_back(entry.into_event(self.instance, &self.flow, &self.principal, id, time));
             state.noted += 1;

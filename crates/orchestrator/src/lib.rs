@@ -22,6 +22,7 @@ pub mod published;
 mod run;
 mod saga;
 pub mod service;
+pub mod trace;
 pub mod transaction;
 pub mod views;
 pub mod workflow;

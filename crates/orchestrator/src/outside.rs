@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use trunkline_model::{BoxFuture, EffectState, Effects, Failure, Json, Outcome, Principal};
+use trunkline_model::{BoxFuture, EffectState, Effects, Failure, Json, Outcome, Principal, TraceContext};
 
 use crate::entry::{InstanceId, Undo};
 use crate::fault::Fault;
@@ -48,6 +48,8 @@ pub struct StepCall {
     pub principal: Arc<Principal>,
     /// When nobody waits any more.
     pub deadline: Instant,
+    /// The trace that it belongs to, with the step's span.
+    pub trace: TraceContext,
 }
 
 /// Tools as a flow sees them. Every call goes through the same phases as one from outside: limits, authorisation, record.

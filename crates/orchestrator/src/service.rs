@@ -284,7 +284,8 @@ impl FlowTool {
     }
 
     fn start(&self, workflow: Arc<Workflow>, input: Json, context: &CallContext) -> Result<Instance, Error> {
-        self.shared.engine.start(Start { workflow, input, principal: context.principal.clone() })
+        let start = Start { workflow, input, principal: context.principal.clone() };
+        self.shared.engine.start_within(start, &context.trace)
     }
 
     /// Waits for the end of a run as long as its caller does. One that takes longer is a task where the caller can follow it.

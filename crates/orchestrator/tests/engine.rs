@@ -530,7 +530,15 @@ async fn within(bench: &Bench, id: InstanceId, tool: &str) -> Result<Outcome, Fa
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     let (tool, arguments, by) = (name.clone(), given.clone(), principal.clone());
     let make = move |idempotency_key| {
-        hands.call(StepCall { instance: id, tool, arguments, idempotency_key, principal: by, deadline })
+        hands.call(StepCall {
+            instance: id,
+            tool,
+            arguments,
+            idempotency_key,
+            principal: by,
+            deadline,
+            trace: Default::default(),
+        })
     };
     let undo = name.starts_with("own").then(|| Undo {
         tool: Arc::from(format!("undo_{name}")),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use trunkline_model::{BoxFuture, EffectState, Failure, Fault, Outcome, Retry};
+use trunkline_model::{EffectState, Failure, Fault, Outcome, Retry};
 
 use crate::adaptive::AdaptiveConfig;
 use crate::breaker::{Breaker, BreakerConfig, BreakerState};
@@ -244,14 +244,14 @@ impl Guard {
     ///
     /// # Errors
     /// [`Failure`] of the last attempt, or that no attempt was made: the breaker is open, or too many calls wait.
-    pub async fn call<'a>(
+    pub async fn call<F: Future<Output = Result<Outcome, Failure>>>(
         &self,
         target: &str,
         care: Care,
         priority: Priority,
         deadline: Instant,
         waited: impl Fn() -> Duration,
-        make: impl Fn() -> BoxFuture<'a, Result<Outcome, Failure>>,
+        make: impl Fn() -> F,
     ) -> Result<Outcome, Failure> {
         let service = &*self.service;
         let mut place = self.enter(target, priority, deadline).await?;
@@ -315,13 +315,13 @@ impl Guard {
     }
 
     /// One attempt, hedged where that is wanted.
-    async fn attempt<'a>(
+    async fn attempt<F: Future<Output = Result<Outcome, Failure>>>(
         &self,
         target: &str,
         care: Care,
         deadline: Instant,
         waited: &impl Fn() -> Duration,
-        make: &impl Fn() -> BoxFuture<'a, Result<Outcome, Failure>>,
+        make: &impl Fn() -> F,
     ) -> Result<Outcome, Failure> {
         if care == Care::Once {
             return make().await;
@@ -329,7 +329,7 @@ impl Guard {
         let limit = self.timeout();
         let (start, before) = (Instant::now(), waited());
         let hedged = async {
-            let mut first = make();
+            let mut first = std::pin::pin!(make());
             let Some(after) = self.hedge_after(care) else { return first.await };
             tokio::select! {
                 biased;
@@ -339,7 +339,7 @@ impl Guard {
             if !self.service.budget.take(Instant::now().into_std()) {
                 return first.await;
             }
-            let mut second = make();
+            let mut second = std::pin::pin!(make());
             tokio::select! {
                 biased;
                 outcome = &mut first => if outcome.is_ok() { outcome } else { second.await },
@@ -436,7 +436,7 @@ mod tests {
 
     use parking_lot::Mutex;
     use proptest::prelude::*;
-    use trunkline_model::{Json, ToolResult};
+    use trunkline_model::{BoxFuture, Json, ToolResult};
 
     use super::*;
 

@@ -12,6 +12,7 @@ mod restrain;
 mod services;
 mod sources;
 mod state;
+mod telemetry;
 mod workers;
 
 pub(crate) use flows::definitions;
@@ -55,6 +56,7 @@ struct App {
     shutdown: CancellationToken,
     writer: std::thread::JoinHandle<event_log::Result<()>>,
     log: event_log::EventLog,
+    seeing: telemetry::Seeing,
 }
 
 /// Runs the gateway until it is told to stop.
@@ -141,6 +143,7 @@ impl App {
         let (log, writer) = log_config(config, folder).build(sources.now.clone())?;
         let writer = std::thread::Builder::new().name("event-log".to_owned()).spawn(move || writer.run())?;
         let (calls, tasks) = (TaskTracker::new(), TaskTracker::new());
+        let (telemetry, collector) = telemetry::build(config, folder)?;
         let gateway = Gateway::new(Parts {
             config: config.doors.clone(),
             catalog: Arc::new(Catalog::new()),
@@ -151,8 +154,10 @@ impl App {
             sources: sources.clone(),
             tasks: calls.clone(),
             runtime: tokio::runtime::Handle::current(),
+            telemetry: telemetry.clone(),
         });
         let (doors, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let seeing = telemetry::Seeing::start(&gateway, collector, &tasks, &shutdown)?;
         let flows = flows::Running::build(&gateway, &log, &sources, &calls, &loaded.base).await?;
         let prepared_flows = flows::prepare(&config.flows)?;
         let mut services = Services::new(&gateway, flows.service.clone(), tasks.clone(), shutdown.clone())?;
@@ -180,13 +185,13 @@ impl App {
         tasks.spawn(async move {
             ended.run_until_cancelled(watching.watch_registrations()).await;
         });
-        Ok(Self { gateway, services, registered, flows, calls, doors, tasks, shutdown, writer, log })
+        Ok(Self { gateway, services, registered, flows, calls, doors, tasks, shutdown, writer, log, seeing })
     }
 
     /// Stops: no new requests, running calls have a while, then their services end, and the record is written to its
     /// end.
     async fn stop(self) -> anyhow::Result<()> {
-        let Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log, .. } = self;
+        let Self { gateway, services, flows, calls, doors, tasks, shutdown, writer, log, seeing, .. } = self;
         gateway.close();
         doors.cancel();
         calls.close();
@@ -199,6 +204,7 @@ impl App {
             tracing::warn!(left = tasks.len(), "some services did not end in time");
         }
         drop((services, flows, gateway));
+        seeing.stop().await;
         log.close();
         tokio::task::spawn_blocking(move || writer.join())
             .await?

@@ -24,6 +24,12 @@ impl From<trunkline_orchestrator::Error> for Problem {
     }
 }
 
+impl From<trunkline_telemetry::Error> for Problem {
+    fn from(error: trunkline_telemetry::Error) -> Self {
+        Self(error.into())
+    }
+}
+
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         Self(failure)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use trunkline_discovery::ToolEntry;
 use trunkline_discovery::discover::{Found, Query};
 use trunkline_model::{Effects, Operation, Principal, ServiceId};
+use trunkline_telemetry::metrics::Kpi;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
@@ -40,7 +41,10 @@ pub(crate) async fn discover(
     body: Body,
 ) -> Result<Json<Found>, Problem> {
     let query: Query = read(&gateway, body).await?;
-    Ok(Json(gateway.discover(&query, &principal)?))
+    let begun = std::time::Instant::now();
+    let found = gateway.discover(&query, &principal)?;
+    gateway.telemetry.took(Kpi::ServiceDiscovery, begun.elapsed());
+    Ok(Json(found))
 }
 
 /// What is looked for.
@@ -88,11 +92,13 @@ pub(crate) async fn search(
     let Parameters(request) = request.map_err(|error| Error::Params(error.body_text()))?;
     let rules = gateway.rules.load();
     let limit = request.limit.unwrap_or(10).clamp(1, 100);
+    let begun = std::time::Instant::now();
     let found = gateway.catalog.search(&request.q, limit, |entry| {
         let spec = entry.tool.spec();
         let decided = rules.authorizer.decide(&principal, &spec.service, &spec.name, Operation::CallTool);
         decided.allow && entry.service.is_up()
     });
+    gateway.telemetry.took(Kpi::ServiceDiscovery, begun.elapsed());
     let fits = |(entry, score): (ToolEntry, f32)| {
         let spec = entry.tool.spec();
         Fits {

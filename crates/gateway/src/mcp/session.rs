@@ -40,6 +40,11 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.map.read().len()
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
         self.map.read().get(id).cloned()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use trunkline_model::{Call, Failure, Outcome, ServedState};
 use trunkline_resilience::shed::{Class, Priority};
+use trunkline_telemetry::call::{About, CallTrace, Phase};
 
 use super::target::Target;
 use super::{Running, overdue};
@@ -125,6 +126,10 @@ impl Running<'_> {
         context.trace = self.context.trace.clone();
         let call = Call { id: gateway.new_call(), ..self.call.clone() };
         let subject = Subject { door: "", ..self.subject.clone() };
+        let (name, method) = (&subject.target, call.operation.method());
+        let about = About { call: call.id.0, door: "", method, name };
+        let mut seen = CallTrace::begin(&gateway.telemetry, about, &mut context);
+        seen.aims_at(name);
         let priority = Priority::new(Class::Background, &context.principal.id, gateway.running());
         self.gateway.spawn(async move {
             let mut running = Running {
@@ -134,9 +139,11 @@ impl Running<'_> {
                 subject,
                 priority,
                 start: Instant::now(),
+                seen,
                 ended: false,
             };
             let outcome = running.ask(&lookup, lead, Some(kept), target).await;
+            running.seen.mark(Phase::Execute);
             let id = running.call.id;
             if let Err(error) = running.ended(&outcome).await {
                 tracing::error!(call = %id, %error, "a call of the cache is not in the record");

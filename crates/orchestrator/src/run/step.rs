@@ -220,7 +220,7 @@ impl Run {
             return Err(Fault::runtime("a step has no intent"));
         };
         drop(waiting);
-        let call = self.call(step, intended.idempotency_key.clone());
+        let call = self.call(step, attempt, intended.idempotency_key.clone());
         let (step, start) = (step.clone(), Instant::now());
         let work = InFlight {
             run: self.clone(),
@@ -292,7 +292,7 @@ impl Run {
         }
     }
 
-    fn call(&self, step: &Step, idempotency_key: Arc<str>) -> BoxFuture<'static, StepOutcome> {
+    fn call(&self, step: &Step, attempt: u32, idempotency_key: Arc<str>) -> BoxFuture<'static, StepOutcome> {
         let deadline = Instant::now() + step.timeout.unwrap_or(self.bounds.step);
         match &step.target {
             Target::Tool(_) if let Some(outside) = &step.outside => {
@@ -307,6 +307,7 @@ impl Run {
                     idempotency_key,
                     principal: self.journal.principal.clone(),
                     deadline,
+                    trace: self.journal.trace(&step.key, attempt),
                 });
                 Box::pin(async move { outcome_of(call.await) })
             }

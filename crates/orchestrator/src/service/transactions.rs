@@ -91,7 +91,7 @@ impl FlowTool {
         };
         let step_arguments = Json::from_value(&given);
         let (tools, principal, deadline) = (engine.tools(), context.principal.clone(), context.deadline);
-        let (name, sent) = (tool.clone(), step_arguments.clone());
+        let (name, sent, trace) = (tool.clone(), step_arguments.clone(), context.trace.clone());
         // A refusal of the tool itself is told as it is, and is no step.
         tools.contract(&context.principal, &tool)?;
         let make = move |idempotency_key| {
@@ -102,6 +102,7 @@ impl FlowTool {
                 idempotency_key,
                 principal,
                 deadline,
+                trace,
             })
         };
         let outside = OutsideCall {

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use trunkline_connectors::http_client::HttpClient;
 use trunkline_event_log::EventLog;
 use trunkline_gateway::flows::{Declared, FlowDoor, FlowTools};
-use trunkline_gateway::{Gateway, Observer};
+use trunkline_gateway::{FlowWatcher, Gateway, Observer};
 use trunkline_model::{Service as _, ServiceObserver as _};
 use trunkline_orchestrator::choreography::{Rules, letters};
 use trunkline_orchestrator::entry::Undo;
@@ -61,6 +61,7 @@ impl Running {
             runtime: tokio::runtime::Handle::current(),
             closing: gateway.closing().clone(),
         });
+        engine.watch(Arc::new(FlowWatcher(gateway.telemetry().clone())));
         let service = Arc::new(Flows::new(engine.clone(), tools.clone(), library.clone()));
         gateway.open_flows(FlowDoor {
             engine: engine.clone(),

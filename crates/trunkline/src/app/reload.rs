@@ -50,6 +50,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
         ("data_dir", config.data_dir != in_force.data_dir),
         ("events", config.events != in_force.events),
         ("children", config.children != in_force.children),
+        ("telemetry", config.telemetry != in_force.telemetry),
     ] {
         if changed {
             tracing::warn!("{what} has changed; that takes effect at the next start");

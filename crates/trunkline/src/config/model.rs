@@ -62,6 +62,8 @@ pub struct Config {
     pub priorities: trunkline_gateway::PrioritiesConfig,
     /// How much is kept of what services answer.
     pub cache: trunkline_gateway::CacheConfig,
+    /// What is measured, traced and told.
+    pub telemetry: trunkline_telemetry::Config,
     /// Chains of tools.
     pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
@@ -89,6 +91,7 @@ impl Default for Config {
             loops: LoopsConfig::default(),
             priorities: trunkline_gateway::PrioritiesConfig::default(),
             cache: trunkline_gateway::CacheConfig::default(),
+            telemetry: trunkline_telemetry::Config::default(),
             flows: super::Flows::default(),
             children: IndexMap::new(),
         }

@@ -26,4 +26,5 @@ mod sources;
 mod stdio;
 mod support;
 mod tasks;
+mod telemetry;
 mod transactions;

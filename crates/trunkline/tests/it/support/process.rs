@@ -204,6 +204,11 @@ impl Gateway {
         http::send(self.address, "GET", path, &[("x-api-key", self.key)], "").await
     }
 
+    pub(crate) async fn get_accepting(&self, path: &str, kind: &str) -> Reply {
+        let headers = [("x-api-key", self.key), ("accept", kind)];
+        http::send(self.address, "GET", path, &headers, "").await
+    }
+
     /// Calls a tool by the HTTP door.
     pub(crate) async fn call(&self, tool: &str, arguments: &Value, headers: &[(&str, &str)]) -> Reply {
         let path = format!("/v1/tools/{tool}:call");
