@@ -163,6 +163,7 @@ fn kind_number(kind: PrincipalKind) -> i64 {
         PrincipalKind::Local => 0,
         PrincipalKind::ApiKey => 1,
         PrincipalKind::System => 2,
+        PrincipalKind::Mesh => 3,
     }
 }
 
@@ -171,6 +172,7 @@ fn kind_of(number: i64) -> Option<PrincipalKind> {
         0 => Some(PrincipalKind::Local),
         1 => Some(PrincipalKind::ApiKey),
         2 => Some(PrincipalKind::System),
+        3 => Some(PrincipalKind::Mesh),
         _ => None,
     }
 }

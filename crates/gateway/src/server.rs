@@ -1,7 +1,7 @@
 //! The listener that all HTTP doors stand behind.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -183,7 +183,7 @@ async fn answer(
         .map_err(Failure::from)
         .and_then(|()| match open {
             true => Ok(Arc::new(Principal::local())),
-            false => authenticate(gateway, request.headers(), loopback && peer.ip().is_loopback()),
+            false => authenticate(gateway, request.headers(), loopback, peer.ip()),
         });
     let principal = match admitted {
         Ok(principal) => principal,
@@ -200,10 +200,24 @@ async fn answer(
     }
 }
 
-fn authenticate(gateway: &Gateway, headers: &HeaderMap, loopback: bool) -> Result<Arc<Principal>, Failure> {
+fn authenticate(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    loopback: bool,
+    peer: IpAddr,
+) -> Result<Arc<Principal>, Failure> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let key = key_of(text(AUTHORIZATION.as_str()), text("x-api-key"));
-    gateway.authenticate(Credentials { loopback, key })
+    let rules = gateway.rules.load();
+    let Some(mesh) = rules.authenticator.mesh_of(peer) else {
+        return gateway.authenticate(Credentials { loopback: loopback && peer.is_loopback(), key });
+    };
+    // Who comes by a proxy is not this machine's own, wherever the proxy runs.
+    if key.is_some() {
+        return gateway.authenticate(Credentials { loopback: false, key });
+    }
+    let values: Vec<&[u8]> = headers.get_all(mesh.header.name()).iter().map(HeaderValue::as_bytes).collect();
+    mesh.principal(&values).map_err(|error| Failure::from(error).status(401))
 }
 
 /// Refuses browsers' requests from foreign pages, and requests that reached a loopback listener by a foreign name

@@ -299,6 +299,7 @@ fn auth_type(kind: PrincipalKind) -> &'static str {
     match kind {
         PrincipalKind::Local => "unauthenticated",
         PrincipalKind::ApiKey => "api_key",
+        PrincipalKind::Mesh => "service_account",
         PrincipalKind::System => "system",
     }
 }
@@ -306,6 +307,7 @@ fn auth_type(kind: PrincipalKind) -> &'static str {
 fn principal_kind(auth_type: Option<&str>) -> PrincipalKind {
     match auth_type {
         Some("api_key") => PrincipalKind::ApiKey,
+        Some("service_account") => PrincipalKind::Mesh,
         Some("system") => PrincipalKind::System,
         _ => PrincipalKind::Local,
     }

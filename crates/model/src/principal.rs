@@ -12,6 +12,8 @@ pub enum PrincipalKind {
     Local,
     /// The holder of an API key.
     ApiKey,
+    /// A client of whom a pinned proxy of the service mesh says who it is.
+    Mesh,
     /// Trunkline itself (timers, health checks).
     System,
 }
@@ -26,6 +28,12 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whether it sees only what is its own: it has shown who it is, and others do so, too.
+    #[must_use]
+    pub fn is_confined(&self) -> bool {
+        matches!(self.kind, PrincipalKind::ApiKey | PrincipalKind::Mesh)
+    }
+
     /// Someone on this machine.
     #[must_use]
     pub fn local() -> Self {

@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use trunkline_model::{
-    BoxFuture, Call, CallContext, Effects, Failure, Json, Outcome, Principal, PrincipalKind, Schema, Service,
-    ServiceId, ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolResult, ToolSpec, Violation,
+    BoxFuture, Call, CallContext, Effects, Failure, Json, Outcome, Principal, Schema, Service, ServiceId,
+    ServiceState, ServiceStatus, Task, TaskOrder, Tool, ToolResult, ToolSpec, Violation,
 };
 
 use crate::check::{self, Finding, Severity};
@@ -309,7 +309,7 @@ impl FlowTool {
         let shown = show(&self.shared.engine, id).await?;
         // The holder of an API key sees its own.
         let foreign = shown["principal"] != *context.principal.id;
-        if context.principal.kind == PrincipalKind::ApiKey && foreign {
+        if context.principal.is_confined() && foreign {
             return Err(Error::UnknownInstance(id).into());
         }
         Ok(ToolResult::document(&Json::from_value(&shown), false).into())

@@ -11,6 +11,9 @@ pub enum Error {
         /// Whether there is any key to send.
         keys_configured: bool,
     },
+    /// The proxy of the service mesh does not say who calls.
+    #[error("the identity that the proxy of the service mesh passes on can't be used: {0}")]
+    MeshIdentity(&'static str),
     /// The request's key is not one of those configured.
     #[error("the request's API key is not known")]
     UnknownKey,
@@ -53,6 +56,12 @@ impl From<Error> for Failure {
                 "Configure a key under auth.api_keys, or call from the gateway's own machine.",
             )
             .fault(Fault::Operator),
+            Error::MeshIdentity(_) => Self::caller(
+                "TL8042",
+                "No identity of the mesh",
+                detail,
+                "Call by a client with a certificate of the mesh, or send an API key.",
+            ),
             Error::UnknownKey => Self::caller(
                 "TL2002",
                 "Unknown API key",

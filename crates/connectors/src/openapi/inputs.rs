@@ -31,10 +31,13 @@ pub(super) fn is_ignored_header(name: &str) -> bool {
         "content-type",
         "cookie",
         "host",
+        // Who calls is said by a proxy of the mesh, not by whoever gives arguments.
+        "l5d-client-id",
         "te",
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "x-forwarded-client-cert",
     ]
     .iter()
     .any(|ignored| name.eq_ignore_ascii_case(ignored))

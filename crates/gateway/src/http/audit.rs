@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_event_log::{Filter, RecordedEvent};
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -86,7 +86,7 @@ pub(crate) async fn list(
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Deeds>, Problem> {
     let Query(which) = which.map_err(|error| Error::Params(error.body_text()))?;
-    let own = (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string());
+    let own = (principal.is_confined()).then(|| principal.id.to_string());
     let filter = Filter { target: which.target.clone(), principal: own, ..Filter::default() };
     let limit = which.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let (oldest, head) = (gateway.log.oldest(), gateway.log.head());

@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use trunkline_orchestrator::choreography::Choreography;
 use trunkline_orchestrator::choreography::letters::{Letter, LetterFilter};
 use trunkline_orchestrator::{Error as FlowError, InstanceId};
@@ -181,7 +181,7 @@ fn filter(which: Which, principal: &Principal) -> Result<LetterFilter, Problem> 
         state: which.state,
         subscription: which.subscription,
         kind: which.r#type,
-        publisher: (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string()),
+        publisher: (principal.is_confined()).then(|| principal.id.to_string()),
         before: which.before.map(InstanceId),
         limit: which.limit.unwrap_or(100).clamp(1, MAX_PAGE),
     })

@@ -12,7 +12,7 @@ use http::header::ACCEPT;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_event_log::{Filter, RecordedEvent};
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
@@ -67,7 +67,7 @@ pub(crate) async fn list(
     let filter = Filter {
         type_prefix: which.r#type,
         target: which.target,
-        principal: (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string()),
+        principal: (principal.is_confined()).then(|| principal.id.to_string()),
     };
     let streams = headers
         .get(ACCEPT)

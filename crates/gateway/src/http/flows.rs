@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use http::{HeaderMap, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use trunkline_orchestrator::transaction::Decision;
 use trunkline_orchestrator::views::{self, InstanceFilter, InstanceRow};
 use trunkline_orchestrator::{Error as FlowError, InstanceId, Resolution, service};
@@ -137,7 +137,7 @@ pub(crate) async fn instances(
         flow: which.flow,
         before: which.before.map(InstanceId),
         limit: which.limit.unwrap_or(100).clamp(1, MAX_PAGE),
-        principal: (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string()),
+        principal: (principal.is_confined()).then(|| principal.id.to_string()),
         ..InstanceFilter::default()
     };
     let log = door(&gateway)?.engine.log();
@@ -265,7 +265,7 @@ async fn seen(door: &FlowDoor, principal: &Principal, id: &str) -> Result<Instan
     let log = door.engine.log();
     log.projected(views::NAME, log.head()).await.map_err(FlowError::from)?;
     let row = views::instance(log, id).await.map_err(FlowError::from)?;
-    let own = |row: &InstanceRow| principal.kind != PrincipalKind::ApiKey || *row.principal == *principal.id;
+    let own = |row: &InstanceRow| !principal.is_confined() || *row.principal == *principal.id;
     row.filter(own).map(|row| row.id).ok_or_else(|| FlowError::UnknownInstance(id).into())
 }
 

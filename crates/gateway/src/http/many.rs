@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use trunkline_orchestrator::life::{Asked, Many, Verb};
 use trunkline_orchestrator::views::InstanceFilter;
 use utoipa::ToSchema;
@@ -112,7 +112,7 @@ async fn many(
     } else {
         serde_json::from_slice(&body).map_err(|error| Error::Params(error.to_string()))?
     };
-    let own = (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string());
+    let own = (principal.is_confined()).then(|| principal.id.to_string());
     if own.is_some() && which.principal.is_some() && which.principal != own {
         return Ok(Json(Answer { dry_run: which.dry_run, instances: Vec::new() }));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use serde::Serialize;
-use trunkline_model::{InstanceStatus, Principal, PrincipalKind, ServiceState};
+use trunkline_model::{InstanceStatus, Principal, ServiceState};
 use trunkline_resilience::strategy::Choice;
 use utoipa::ToSchema;
 
@@ -57,7 +57,7 @@ pub(crate) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Extension(principal): Extension<Arc<Principal>>,
 ) -> Json<Services> {
-    let keyed = principal.kind == PrincipalKind::ApiKey;
+    let keyed = principal.is_confined();
     let services = gateway.catalog().services();
     let services = services
         .iter()

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::{Value, json};
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use trunkline_orchestrator::Error as FlowError;
 use trunkline_orchestrator::limits::Queue;
 use trunkline_orchestrator::views::{self, QueuedRow};
@@ -49,7 +49,7 @@ pub(crate) async fn queues(
     Extension(principal): Extension<Arc<Principal>>,
 ) -> Result<Json<Queues>, Problem> {
     let engine = &door(&gateway)?.engine;
-    let own = (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string());
+    let own = (principal.is_confined()).then(|| principal.id.to_string());
     engine.log().projected(views::NAME, engine.log().head()).await.map_err(FlowError::from)?;
     let waiting = views::queued(engine.log(), None, own.clone()).await.map_err(FlowError::from)?;
     // The value of a key may be another's.
@@ -84,7 +84,7 @@ pub(crate) async fn rebuild(
 ) -> Result<Json<Value>, Problem> {
     let known = gateway.log.projections();
     let name = path.strip_suffix(":rebuild").filter(|name| known.iter().any(|view| view.name == *name));
-    let name = name.filter(|_| principal.kind != PrincipalKind::ApiKey);
+    let name = name.filter(|_| !principal.is_confined());
     let Some(name) = name else { return Err(Error::NotFound(format!("/v1/views/{path}")).into()) };
     let failed = |error: trunkline_event_log::Error| Problem::from(Error::Log(error.to_string()));
     gateway.log.rebuild_projection(name).await.map_err(failed)?;

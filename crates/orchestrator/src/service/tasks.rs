@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use trunkline_model::{CallContext, Json, Outcome, Principal, PrincipalKind, Task, TaskOrder, TaskState};
+use trunkline_model::{CallContext, Json, Outcome, Principal, Task, TaskOrder, TaskState};
 
 use super::{MARGIN, result};
 use crate::Error;
@@ -89,7 +89,7 @@ pub(super) async fn order(
 async fn seen(engine: &Engine, id: InstanceId, principal: &Principal) -> Result<Option<InstanceRow>, Error> {
     engine.log().projected(views::NAME, engine.log().head()).await?;
     let row = views::instance(engine.log(), id).await?;
-    Ok(row.filter(|row| principal.kind != PrincipalKind::ApiKey || *row.principal == *principal.id))
+    Ok(row.filter(|row| !principal.is_confined() || *row.principal == *principal.id))
 }
 
 /// The tasks of a principal, the newest first, from before an identity on. They say how they are, and not what came of
@@ -104,7 +104,7 @@ pub async fn tasks(
     context: &CallContext,
 ) -> Result<Vec<Task>, Error> {
     engine.log().projected(views::NAME, engine.log().head()).await?;
-    let own = context.principal.kind == PrincipalKind::ApiKey;
+    let own = context.principal.is_confined();
     let filter = views::InstanceFilter {
         before,
         limit,

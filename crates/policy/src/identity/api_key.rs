@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use trunkline_model::{Principal, Secret};
 
+use super::mesh::MeshConfig;
 use crate::Error;
 
 /// Who may call. Without any key the gateway answers its own machine only.
@@ -17,6 +18,9 @@ use crate::Error;
 pub struct Config {
     /// The keys. As soon as there is one, every request needs one.
     pub api_keys: Vec<ApiKey>,
+    /// Proxies of a service mesh that say who calls. Who comes by them needs no key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<MeshConfig>,
 }
 
 /// A key. Exactly one of `key` and `sha256` is given.
@@ -43,6 +47,7 @@ type Digest = [u8; SHA256_OUTPUT_LEN];
 pub struct Authenticator {
     keys: Vec<(Digest, Arc<Principal>)>,
     local: Arc<Principal>,
+    mesh: Option<MeshConfig>,
 }
 
 impl Authenticator {
@@ -58,7 +63,7 @@ impl Authenticator {
             let usable = digest_of(entry).and_then(|digest| {
                 if entry.id.trim().is_empty() {
                     Err("the id is empty")
-                } else if RESERVED.contains(&entry.id.as_str()) {
+                } else if RESERVED.contains(&entry.id.as_str()) || entry.id.starts_with("mesh:") {
                     Err("the id is Trunkline's own: take another")
                 } else if !ids.insert(entry.id.as_str()) {
                     Err("another key has the same id")
@@ -73,7 +78,17 @@ impl Authenticator {
                 Err(reason) => errors.push(Error::Key { id: entry.id.clone(), reason }),
             }
         }
-        if errors.is_empty() { Ok(Self { keys, local: Arc::new(Principal::local()) }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { keys, local: Arc::new(Principal::local()), mesh: config.mesh.clone() })
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// What is believed of a peer, where it is a proxy of the service mesh.
+    #[must_use]
+    pub fn mesh_of(&self, peer: std::net::IpAddr) -> Option<&MeshConfig> {
+        self.mesh.as_ref().filter(|mesh| mesh.pins(peer))
     }
 
     /// Whether any key is configured.
@@ -165,7 +180,7 @@ mod tests {
 
     #[test]
     fn keys_are_found_plain_and_hashed() {
-        let config = Config { api_keys: vec![plain("ci", "one-long-key\n"), hashed("ops", ABC)] };
+        let config = Config { api_keys: vec![plain("ci", "one-long-key\n"), hashed("ops", ABC)], mesh: None };
         let authenticator = Authenticator::new(&config).unwrap();
         let id = |key| authenticator.authenticate(true, key).map(|p| p.id.to_string());
         assert_eq!(id(Some("one-long-key")).as_deref(), Ok("ci"));
@@ -189,6 +204,7 @@ mod tests {
         let both = ApiKey { sha256: Some(ABC.into()), ..plain("both", "k") };
         let neither = ApiKey { key: None, ..plain("neither", "") };
         let config = Config {
+            mesh: None,
             api_keys: vec![
                 both,
                 neither,

@@ -16,6 +16,7 @@ mod hostile_flows;
 mod instances;
 mod life;
 mod limits;
+mod mesh;
 mod meta_tools;
 mod questions;
 mod registrations;
