@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
-use trunkline_model::{Principal, PrincipalKind};
+use trunkline_model::Principal;
 use trunkline_telemetry::map;
 use utoipa::IntoParams;
 
@@ -38,7 +38,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let Query(how) = how.map_err(|error| Error::Params(error.body_text()))?;
     let mut picture = map::picture(&gateway.telemetry);
-    if principal.kind == PrincipalKind::ApiKey {
+    if principal.is_confined() {
         picture = picture.without_callers(&principal.id);
     }
     match how.group.as_deref() {

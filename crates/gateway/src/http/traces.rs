@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use serde::{Deserialize, Serialize};
-use trunkline_model::{Principal, PrincipalKind, TraceId};
+use trunkline_model::{Principal, TraceId};
 use trunkline_telemetry::span::attribute;
 use trunkline_telemetry::store::{Summary, Wanted};
 use trunkline_telemetry::waterfall::{Waterfall, waterfall};
@@ -181,7 +181,7 @@ pub(super) fn text(text: String) -> Response {
 
 /// Whose traces a principal sees: all where it is none.
 pub(super) fn own(principal: &Principal) -> Option<String> {
-    (principal.kind == PrincipalKind::ApiKey).then(|| principal.id.to_string())
+    (principal.is_confined()).then(|| principal.id.to_string())
 }
 
 async fn read(

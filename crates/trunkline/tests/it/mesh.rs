@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::support::http;
 use super::support::process::Gateway;
+use super::support::{eventually, http};
 
 const SERVICES: &str = "services: { mine: { process: { tools: { hello: { description: Says hello., argv: [echo, hello], effects: { read_only: true } } } } } }\n\
      policy: { default: deny, rules: [{ effect: allow, principal: \"mesh:web.*\" }] }\n";
@@ -22,6 +22,17 @@ async fn a_pinned_proxy_says_who_calls() {
     assert_eq!(status, 200, "{text}");
     let (status, text) = call(&gateway, &[("l5d-client-id", "db.shop")]).await;
     assert!(status == 403 && text.contains("mesh:db.shop"), "{text}");
+    // It sees only what is its own, as the holder of a key does.
+    let own = eventually("its own refusal is in the record", async || {
+        let db = [("l5d-client-id", "db.shop")];
+        let page = http::send(gateway.address, "GET", "/v1/events?from=1&limit=1000", &db, "").await;
+        Some(page.text().await).filter(|page| page.contains("mesh:db.shop"))
+    })
+    .await;
+    assert!(!own.contains("mesh:web."), "{own}");
+    let traces = http::send(gateway.address, "GET", "/v1/traces", &[("l5d-client-id", "db.shop")], "").await;
+    let (status, text) = (traces.status, traces.text().await);
+    assert!(status == 200 && !text.contains("mesh:web."), "{status}: {text}");
     // Without an identity, with several, or with another mesh's header nobody is anybody: not this machine's own either.
     let xfcc = ("x-forwarded-client-cert", "URI=web.shop");
     for hostile in [&[][..], &[web, web], &[xfcc], &[("l5d-client-id", "web.a b")], &[("l5d-client-id", "")]]
