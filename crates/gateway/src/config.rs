@@ -29,6 +29,8 @@ pub struct Config {
     pub listing: crate::Listing,
     /// How long the answer to an `Idempotency-Key` is kept, in milliseconds.
     pub idempotency_ttl_ms: u64,
+    /// How long answers to agents may be.
+    pub answers: Answers,
     /// What the record keeps of calls.
     pub record: Record,
 }
@@ -47,8 +49,26 @@ impl Default for Config {
             list_ttl_ms: 60_000,
             listing: crate::Listing::default(),
             idempotency_ttl_ms: 86_400_000,
+            answers: Answers::default(),
             record: Record::default(),
         }
+    }
+}
+
+/// How long answers to agents may be, which come by MCP. What is longer is given in fewer tokens, with a handle to the whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Answers {
+    /// The most tokens of an answer, estimated as a quarter of its bytes; no limit where `null`.
+    pub most_tokens: Option<usize>,
+    /// The same by the name of a principal.
+    #[serde(skip_serializing_if = "indexmap::IndexMap::is_empty")]
+    pub callers: indexmap::IndexMap<String, usize>,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { most_tokens: Some(20_000), callers: indexmap::IndexMap::new() }
     }
 }
 

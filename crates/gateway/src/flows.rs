@@ -163,6 +163,7 @@ impl Tools for FlowTools {
             transaction: None,
             stands_in: false,
             priority: None,
+            wish: None,
         };
         let trace = step.trace;
         let context = CallContext { trace, ..CallContext::unattended(step.principal, step.deadline) };

@@ -30,6 +30,7 @@ mod priorities;
 mod record;
 mod recovery;
 mod registrations;
+mod results;
 mod seal;
 pub mod server;
 mod surroundings;
@@ -37,7 +38,7 @@ mod transactions;
 mod watching;
 
 pub use cache::{CacheConfig, CacheRule, Scope, ServiceCache, WriteRule};
-pub use config::{Config, Record};
+pub use config::{Answers, Config, Record};
 pub use error::Error;
 pub use gateway::{Gateway, Parts, Sources};
 pub use guards::GuardsConfig;

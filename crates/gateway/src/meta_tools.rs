@@ -6,6 +6,7 @@
 
 mod describe;
 mod listing;
+mod read;
 mod search;
 mod searches;
 mod signature;
@@ -20,8 +21,8 @@ use trunkline_model::{
 };
 
 use crate::{Error, Gateway};
-pub(crate) use listing::is_listed;
 pub use listing::{Listing, Show};
+pub(crate) use listing::{is_listed, tokens};
 pub(crate) use searches::Searches;
 pub(crate) use signature::cut;
 pub(crate) use unwrap::unwrap;
@@ -38,6 +39,7 @@ const MOST_REMEMBERED: usize = 8_192;
 const SEARCH: &str = "search_tools";
 const DESCRIBE: &str = "describe_tool";
 const CALL: &str = "call_tool";
+pub(crate) const READ: &str = "read_result";
 
 /// The meta-tools as a service.
 pub struct MetaTools {
@@ -50,6 +52,7 @@ enum Kind {
     Search,
     Describe,
     Call,
+    Read,
 }
 
 struct MetaTool {
@@ -117,6 +120,7 @@ impl Tool for MetaTool {
             Some(gateway) => match self.kind {
                 Kind::Search => search::execute(&gateway, call, context),
                 Kind::Describe => describe::execute(&gateway, call, context),
+                Kind::Read => read::execute(&gateway, call, context),
                 Kind::Call => Err(Error::Params(format!(
                     "{CALL} is for agents that are connected; name the tool itself in its place"
                 ))
@@ -167,11 +171,12 @@ impl Gateway {
     }
 }
 
-fn specs() -> [(Kind, ToolSpec); 3] {
+fn specs() -> [(Kind, ToolSpec); 4] {
     [
         (Kind::Search, spec(SEARCH, search::DESCRIPTION, search::input(), Effects::READ_ONLY)),
         (Kind::Describe, spec(DESCRIBE, describe::DESCRIPTION, describe::input(), Effects::READ_ONLY)),
         (Kind::Call, spec(CALL, unwrap::DESCRIPTION, unwrap::input(), Effects::default())),
+        (Kind::Read, spec(READ, read::DESCRIPTION, read::input(), Effects::READ_ONLY)),
     ]
 }
 

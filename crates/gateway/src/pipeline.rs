@@ -5,6 +5,8 @@ mod kept;
 mod shape;
 mod target;
 
+pub use shape::Wish;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +52,8 @@ pub struct Request {
     pub stands_in: bool,
     /// How much it matters, as the caller says.
     pub priority: Option<Class>,
+    /// How the caller wants the answer.
+    pub wish: Option<Arc<Wish>>,
 }
 
 /// What a caller shows to prove who it is.
@@ -226,7 +230,7 @@ impl Gateway {
             None => running.execute(target).await,
         };
         running.seen.mark(Phase::Execute);
-        let outcome = outcome.map(|outcome| shape::fit(self, &running.call, &context, outcome));
+        let outcome = outcome.map(|outcome| shape::fit(self, &request, &running.call, &context, outcome));
         running.seen.mark(Phase::Shape);
         let (bytes, asked) = shape::cost(&outcome);
         ticket.answered(bytes, asked);
@@ -509,6 +513,7 @@ pub(crate) mod tests {
             transaction: None,
             stands_in: false,
             priority: None,
+            wish: None,
         };
         let context = gateway.context(Arc::new(Principal::local()));
         gateway.call(request, context).await

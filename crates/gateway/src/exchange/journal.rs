@@ -119,6 +119,7 @@ impl Origin {
             journaled: false,
             transaction: self.transaction.clone(),
             priority: None,
+            wish: None,
         }
     }
 }

@@ -77,6 +77,7 @@ pub(crate) async fn call(
         transaction: None,
         stands_in: false,
         priority: None,
+        wish: None,
         // The event itself is durable before the answer.
         journaled: true,
     };

@@ -19,7 +19,7 @@ use crate::aside;
 use crate::exchange::{Caller, Ended, Ending, advance};
 use crate::mcp::trace_of;
 use crate::meta_tools::unwrap;
-use crate::pipeline::Request;
+use crate::pipeline::{Request, Wish};
 use crate::server::read_body;
 use crate::{Error, Gateway};
 
@@ -210,6 +210,7 @@ async fn run(
         journaled: false,
         transaction: text("trunkline-transaction").map(Arc::from),
         priority: text(aside::PRIORITY).and_then(Class::named),
+        wish: wish(headers),
     };
     let mut context = gateway.context(principal);
     context.trace = trace_of(headers);
@@ -247,6 +248,14 @@ async fn run(
             }
         }
     }
+}
+
+/// How the caller wants the answer: `Trunkline-Select`, jq, and `Trunkline-Max-Tokens`.
+fn wish(headers: &HeaderMap) -> Option<Arc<Wish>> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let most_tokens = text("trunkline-max-tokens").and_then(|value| value.parse().ok());
+    let wish = Wish { most_tokens, select: text("trunkline-select").map(str::to_owned), free: true };
+    (!wish.is_empty()).then(|| Arc::new(wish))
 }
 
 /// The body is the arguments, or, where a call goes on, the arguments and the answers.

@@ -156,6 +156,7 @@ async fn call(
         meta: meta.passed_on(log_level),
         transaction: meta.transaction.clone(),
         priority: meta.priority,
+        wish: None,
         ..request(gateway, peer.door, body, message, params)?
     };
     if let Some(headers) = headers
@@ -254,6 +255,7 @@ pub(super) fn request(
         transaction: None,
         stands_in: false,
         priority: None,
+        wish: None,
     })
 }
 

@@ -48,7 +48,7 @@ impl Show {
 
 impl Default for Listing {
     fn default() -> Self {
-        Self { show: Show::Auto, most_tokens: 8_000, clients: IndexMap::new() }
+        Self { show: Show::Auto, most_tokens: 10_000, clients: IndexMap::new() }
     }
 }
 

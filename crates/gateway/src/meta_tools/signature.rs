@@ -125,7 +125,7 @@ mod tests {
         parameters(&schema, DEPTH, &mut out);
         assert_eq!(
             out,
-            "city: string, days?: integer, tags?: string[], to?: {zip: string}, unit?: \"c\"|\"f\""
+            "city: string, days?: integer, unit?: \"c\"|\"f\", tags?: string[], to?: {zip: string}"
         );
         assert_eq!(summary("Ships it. At once.\nMore", 100), "Ships it.");
         assert_eq!(summary("Ships it", 4), "Ship…");

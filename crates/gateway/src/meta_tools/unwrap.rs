@@ -1,12 +1,13 @@
 //! `call_tool`: a call within a call.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use trunkline_model::{CallContext, Failure, Json, Operation};
 
 use super::{CALL, SERVICE};
-use crate::pipeline::Request;
+use crate::pipeline::{Request, Wish};
 use crate::{Error, Gateway};
 
 pub(super) const DESCRIPTION: &str =
@@ -16,6 +17,8 @@ pub(super) fn input() -> Value {
     json!({
         "name": {"type": "string", "description": "The tool's name."},
         "arguments": {"type": "object", "description": "Its arguments."},
+        "select": {"type": "string", "description": "jq: only this of the answer."},
+        "max_tokens": {"type": "integer", "minimum": 100},
         "required": ["name"],
     })
 }
@@ -27,6 +30,10 @@ struct Carried<'a> {
     name: Cow<'a, str>,
     #[serde(default)]
     arguments: Option<Json>,
+    #[serde(default)]
+    select: Option<String>,
+    #[serde(default)]
+    max_tokens: Option<usize>,
 }
 
 /// The call that is meant: the request itself, or the one that it carries as a call of `call_tool`, for who may use that.
@@ -64,5 +71,6 @@ pub(crate) fn unwrap(gateway: &Gateway, request: Request, context: &CallContext)
     if *carried.name == *request.name {
         return Err(unfit("it does not call itself").into());
     }
-    Ok(Request { name: carried.name.into(), arguments, ..request })
+    let wish = Wish { most_tokens: carried.max_tokens, select: carried.select, free: true };
+    Ok(Request { name: carried.name.into(), arguments, wish: Some(Arc::new(wish)), ..request })
 }

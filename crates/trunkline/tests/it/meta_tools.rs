@@ -123,3 +123,80 @@ async fn a_search_learns_from_what_is_called_after_it_and_remembers_it() {
     gateway.ready().await;
     assert!(first(&gateway).await.starts_with("shop-stock__getItem("));
 }
+
+/// A service of commands: one writes a long list, one a long text.
+const LONG: &str = r#"
+services:
+  long:
+    process:
+      tools:
+        list:
+          description: Lists many orders.
+          effects: { read_only: true }
+          format: json
+          argv: [sh, -c, 'printf "["; i=0; while [ $i -lt 3000 ]; do [ $i -gt 0 ] && printf ,; printf "{\"id\":%d,\"name\":\"order %d\",\"state\":\"open\"}" $i $i; i=$((i+1)); done; printf "]"']
+        text:
+          description: Writes a long text.
+          effects: { read_only: true }
+          argv: [sh, -c, 'i=0; while [ $i -lt 5000 ]; do echo "line $i"; i=$((i+1)); done']
+doors: { answers: { most_tokens: 1000 } }
+"#;
+
+/// The handle that an answer names.
+fn handle(text: &str) -> String {
+    let start = text.find("\"handle\": \"").unwrap_or_else(|| panic!("{text}")) + 11;
+    text[start..].split('"').next().unwrap().to_owned()
+}
+
+fn all_text(response: &Value) -> String {
+    let blocks = response["result"]["content"].as_array().unwrap_or_else(|| panic!("{response}"));
+    blocks.iter().filter_map(|block| block["text"].as_str()).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn an_answer_fits_its_caller_and_nothing_of_it_is_lost() {
+    let gateway = Gateway::start(LONG).await;
+    let client = Modern::new(gateway.address);
+    let short = all_text(&client.call("long__list", json!({})).await);
+    assert!(short.len() < 4_400 && short.contains("\"columns\":[\"id\",\"name\",\"state\"]"), "{short}");
+    assert!(short.contains("of 3000 items"), "{short}");
+
+    // What is selected of it is exact, at once or later by its handle.
+    let select = "map(select(.id > 2996)) | map(.name)";
+    let carried = json!({"name": "long__list", "arguments": {}, "select": select});
+    let now = all_text(&client.call("call_tool", carried).await);
+    let later = json!({"handle": handle(&short), "select": select});
+    let later = all_text(&client.call("read_result", later).await);
+    for text in [&now, &later] {
+        assert!(text.starts_with(r#"["order 2997","order 2998","order 2999"]"#), "{text}");
+    }
+    // All of it, piece by piece.
+    let (mut whole, mut offset) = (String::new(), 0);
+    loop {
+        let part = json!({"handle": handle(&short), "offset": offset, "max_tokens": 9_000});
+        let part = client.call("read_result", part).await;
+        let blocks = part["result"]["content"].as_array().unwrap_or_else(|| panic!("{part}")).clone();
+        whole.push_str(blocks[0]["text"].as_str().unwrap());
+        let next = blocks[1]["text"].as_str().unwrap();
+        let Some(rest) = next.strip_prefix("next offset ") else { break };
+        offset = rest.split(' ').next().unwrap().parse().unwrap();
+    }
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    let list: Value = serde_json::from_str(whole["content"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 3_000);
+
+    // Text has its beginning and its end; a wrong selection loses nothing.
+    let text = all_text(&client.call("long__text", json!({})).await);
+    assert!(text.len() < 4_400 && text.contains("line 0\n") && text.contains("line 4999"), "{text}");
+    let wrong = json!({"name": "long__list", "arguments": {}, "select": ".[0].id.x"});
+    let wrong = all_text(&client.call("call_tool", wrong).await);
+    assert!(wrong.contains("The selection gave nothing") && wrong.contains("read_result"), "{wrong}");
+    let unknown = client.call("read_result", json!({"handle": "r-0000000000000000"})).await;
+    assert!(unknown.to_string().contains("nothing is kept"), "{unknown}");
+    // Programs have the whole, and what they select.
+    let reply: Value = gateway.call("long__list", &json!({}), &[]).await.json().await;
+    assert!(reply.to_string().contains("order 1500"));
+    let reply = gateway.call("long__list", &json!({}), &[("trunkline-select", ".[7].name")]).await;
+    let reply: Value = reply.json().await;
+    assert_eq!(reply["result"]["content"][0]["text"], "order 7", "{reply}");
+}
