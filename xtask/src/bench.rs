@@ -6,6 +6,7 @@ mod event_log;
 mod flows;
 mod gateway;
 mod load;
+mod telemetry;
 
 use clap::Subcommand;
 
@@ -31,6 +32,8 @@ pub(crate) enum Name {
     },
     /// Durable runs beside Restate, and how much a gateway holds.
     Flows(flows::Config),
+    /// What it costs that calls are measured and traced.
+    Telemetry(telemetry::Config),
     /// Durable appends a second, beside a raw `fdatasync` loop.
     EventLog,
 }
@@ -46,6 +49,7 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),
         Name::Flows(config) => flows::run(config),
+        Name::Telemetry(config) => telemetry::run(config),
         Name::EventLog => event_log::run(),
     }
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod ctk;
 mod fuzz;
+mod observe;
 mod provide;
 mod registry;
 mod report;

@@ -10,13 +10,15 @@ use crate::command::{output, run};
 use crate::workspace::{path_with, root, scratch, which};
 
 /// Programs that tests run, with the Debian package of each.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("git", "git"),
     ("strace", "strace"),
     ("npm", "npm"),
     ("node", "nodejs"),
     ("python3", "python3"),
     ("dnsmasq", "dnsmasq-base"),
+    ("promtool", "prometheus"),
+    ("curl", "curl"),
 ];
 
 /// The line of Node that the conformance suite needs.

@@ -6,7 +6,7 @@ use crate::command::watch;
 use crate::provide::{self, Npm};
 use crate::report::{Outcome, Report};
 use crate::workspace::{root, shared};
-use crate::{clients, conformance, crash, ctk, registry};
+use crate::{clients, conformance, crash, ctk, observe, registry};
 
 /// Runs every leg.
 pub(crate) fn run() -> anyhow::Result<bool> {
@@ -14,7 +14,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     let mut npm = None;
     let mut python = None;
     report.leg("programs", || match provide::programs() {
-        Ok(()) => Ok(Outcome::passed("git, strace, npm, node, python3, dnsmasq")),
+        Ok(()) => Ok(Outcome::passed("git, strace, npm, node, python3, dnsmasq, promtool, curl")),
         Err(error) => Ok(Outcome::missing(format!("{error:#}"))),
     });
     report.leg("npm packages", || brought(provide::npm(), &mut npm));
@@ -52,6 +52,13 @@ pub(crate) fn run() -> anyhow::Result<bool> {
             _ => Ok(Outcome::missing("npm packages are missing")),
         });
     }
+    report.leg("promtool", || {
+        if built { observe::promtool() } else { Ok(Outcome::missing("binaries are missing")) }
+    });
+    report.leg("otlp python", || match &python {
+        Some(python) if built => observe::otlp(python),
+        _ => Ok(Outcome::missing("python packages or binaries are missing")),
+    });
     Ok(report.finish())
 }
 

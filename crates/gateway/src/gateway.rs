@@ -257,6 +257,12 @@ impl Gateway {
         &self.telemetry
     }
 
+    /// An alert fires, or does no more: that goes to the record.
+    pub fn alert_changed(self: &Arc<Self>, alert: &trunkline_telemetry::alerts::Alert) {
+        let (gateway, alert) = (self.clone(), alert.clone());
+        self.spawn(async move { gateway.recorder.alert_changed(&alert).await });
+    }
+
     /// Where time and identities come from.
     #[must_use]
     pub fn sources(&self) -> &Sources {

@@ -1,5 +1,6 @@
 //! The HTTP door: the same tools and the same pipeline for any program that can call HTTP.
 
+mod alerts;
 mod audit;
 mod dead_letters;
 mod events;
@@ -9,6 +10,7 @@ mod idempotency;
 mod many;
 mod map;
 mod metrics;
+mod packets;
 pub(crate) mod problem;
 mod publish;
 mod registrations;
@@ -74,6 +76,10 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(traces::list, traces::receive))
         .routes(routes!(traces::show))
         .routes(routes!(traces::packet))
+        .routes(routes!(packets::tool))
+        .routes(routes!(packets::instance))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::rules))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .split_for_parts();

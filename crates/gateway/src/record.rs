@@ -12,6 +12,7 @@ use trunkline_model::{
     Principal, ServiceId, ServiceStatus,
 };
 use trunkline_resilience::strategy::Change;
+use trunkline_telemetry::alerts::Alert;
 use uuid::Uuid;
 
 use crate::pipeline::Request;
@@ -217,6 +218,21 @@ impl Recorder {
         let catalog = ServiceId::new(crate::meta_tools::SERVICE);
         self.of_service(&catalog, crate::meta_tools::LEARNED, json!({"request": request, "tool": tool}))
             .await;
+    }
+
+    /// An alert fires, or does no more.
+    pub(crate) async fn alert_changed(&self, alert: &Alert) {
+        let data = EventData {
+            action: Cow::Borrowed("alert"),
+            parameters: Json::empty_object(),
+            context: Json::from(json!(alert)),
+        };
+        let kind = Event::type_of(EventKind::ServiceCall, Phase::Changed);
+        let (id, target) = ((self.sources.time_id)(), Arc::from(&*alert.name));
+        let event = self.bare(kind, target, data, id, Arc::new(Principal::system()), None);
+        if let Err(error) = self.log.record("alerts", event).await {
+            tracing::error!(alert = alert.name, %error, "an alert is not in the record");
+        }
     }
 
     async fn of_service(&self, service: &ServiceId, action: &'static str, about: Value) {

@@ -4,6 +4,7 @@
 //! chooses those that are kept, and writes them. Nothing here ever makes a call wait: what does not fit is dropped and
 //! counted.
 
+pub mod alerts;
 pub mod call;
 pub mod clock;
 mod collector;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::Error;
+use crate::alerts::Board;
 use crate::call::CallRecord;
 use crate::clock::Clock;
 use crate::collector::Collector;
@@ -75,6 +76,7 @@ struct Inner {
     store: Option<Store>,
     map: Mutex<Map>,
     windows: Mutex<Windows>,
+    board: Mutex<Board>,
 }
 
 impl Telemetry {
@@ -110,6 +112,7 @@ impl Telemetry {
             store,
             map: Mutex::default(),
             windows: Mutex::default(),
+            board: Mutex::default(),
             config,
         }))
     }
@@ -212,6 +215,12 @@ impl Telemetry {
     /// The service map, for those that look and for the collector.
     pub(crate) fn map(&self) -> &Mutex<Map> {
         &self.0.map
+    }
+
+    /// The alerts as they are now.
+    #[must_use]
+    pub fn board(&self) -> &Mutex<Board> {
+        &self.0.board
     }
 
     pub(crate) fn windows(&self) -> &Mutex<Windows> {

@@ -143,7 +143,7 @@ impl App {
         let (log, writer) = log_config(config, folder).build(sources.now.clone())?;
         let writer = std::thread::Builder::new().name("event-log".to_owned()).spawn(move || writer.run())?;
         let (calls, tasks) = (TaskTracker::new(), TaskTracker::new());
-        let (telemetry, collector) = telemetry::build(config, folder)?;
+        let (telemetry, collector) = telemetry::build(config, &loaded.base, folder)?;
         let gateway = Gateway::new(Parts {
             config: config.doors.clone(),
             catalog: Arc::new(Catalog::new()),

@@ -8,6 +8,7 @@ mod problem;
 mod request;
 mod serve;
 mod shipping;
+mod spans;
 mod stock;
 mod store;
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::chaos::{self, Chaos};
 use crate::problem::{Problem, status};
+use crate::spans::{self, Spans};
 use crate::store::Store;
 use crate::{orders, payments, shipping, stock};
 
@@ -134,6 +135,7 @@ fn router(service: &Service, store: Store) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn_with_state(Spans::of(service.name), spans::trace))
 }
 
 /// Resolves when the process is told to stop.

@@ -260,7 +260,7 @@ pub(crate) async fn order(
 }
 
 /// The instance, where the principal may see it.
-async fn seen(door: &FlowDoor, principal: &Principal, id: &str) -> Result<InstanceId, Problem> {
+pub(super) async fn seen(door: &FlowDoor, principal: &Principal, id: &str) -> Result<InstanceId, Problem> {
     let id = id.parse().map(InstanceId).map_err(|_| FlowError::NoInstance(id.chars().take(64).collect()))?;
     let log = door.engine.log();
     log.projected(views::NAME, log.head()).await.map_err(FlowError::from)?;

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_connectors::http_client::HttpClient;
 use trunkline_gateway::Gateway;
+use trunkline_telemetry::alerts::notify::Tell;
+use trunkline_telemetry::alerts::{self, Alert, Rules};
 use trunkline_telemetry::otlp::export::{self, Came, Outgoing, Transport};
 use trunkline_telemetry::otlp::settings::Settings;
 use trunkline_telemetry::{Collector, Surroundings, Telemetry};
@@ -26,9 +28,12 @@ const MAX_ANSWER: usize = 64 << 10;
 const SPANS_OF_A_CALL: usize = 10;
 
 /// Puts telemetry together. Nothing runs yet.
-pub(super) fn build(config: &Config, folder: &Path) -> anyhow::Result<(Telemetry, Collector)> {
+pub(super) fn build(config: &Config, base: &Path, folder: &Path) -> anyhow::Result<(Telemetry, Collector)> {
     let file = config.telemetry.enabled.then(|| folder.join("traces.db"));
-    Ok(Telemetry::new(config.telemetry.clone(), Timestamp::now(), file)?)
+    let mut telemetry = config.telemetry.clone();
+    // Files of rules are named from the configuration's own folder.
+    telemetry.alerts.rules.iter_mut().for_each(|rules| *rules = base.join(&*rules));
+    Ok(Telemetry::new(telemetry, Timestamp::now(), file)?)
 }
 
 /// Telemetry that runs.
@@ -59,6 +64,18 @@ impl Seeing {
             let transport = transport(HttpClient::new()?);
             tasks.spawn(export::run(telemetry.clone(), settings, transport, spans, shutdown.clone()));
         }
+        let alerts = &telemetry.config().alerts;
+        let rules = Rules::load(alerts.shipped, &alerts.rules)?;
+        let teller = Arc::downgrade(gateway);
+        let tell: Tell = Arc::new(move |alert: &Alert| {
+            let (name, state) = (&alert.name, alert.state);
+            tracing::warn!(alert = name, ?state, labels = ?alert.labels, "alert");
+            if let Some(gateway) = teller.upgrade() {
+                gateway.alert_changed(alert);
+            }
+        });
+        let transport = transport(HttpClient::new()?);
+        tasks.spawn(alerts::run(telemetry.clone(), rules, transport, tell, shutdown.clone()));
         let thread = std::thread::Builder::new().name("telemetry".to_owned());
         let collector = Some(thread.spawn(move || collector.run())?);
         Ok(Self { telemetry, collector })

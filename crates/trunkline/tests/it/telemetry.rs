@@ -258,3 +258,115 @@ async fn a_flow_is_one_trace_from_its_caller_to_the_undo_of_its_steps() {
     let text = gateway.get("/metrics").await.text().await;
     assert!(text.contains("trunkline_flow_steps_total{kind=\"undo\",outcome=\"done\"} 1"), "{text}");
 }
+
+#[tokio::test]
+async fn a_failing_service_fires_an_alert_that_is_told_and_resolved() {
+    let told = Arc::new(Mutex::new(Vec::<(String, Value)>::new()));
+    let seen = told.clone();
+    let receiver = Receiver::start(move |path, body| seen.lock().push((path.to_owned(), body))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.yaml");
+    let rule = "groups: [{name: own, rules: [{alert: Failing, for: 200ms, labels: {severity: page},
+        expr: 'sum by (service) (increase(trunkline_calls_total{outcome=\"failed\"}[2s])) > 0',
+        annotations: {summary: 'calls of {{ $labels.service }} fail'}}]}]";
+    std::fs::write(&rules, rule).unwrap();
+    let url = format!("http://{}", receiver.address);
+    let stage = Stage::new(&format!(
+        "telemetry: {{ alerts: {{ interval_ms: 100, rules: [\"{}\"], alertmanagers: [\"{url}\"], webhooks: [\"{url}/hook\"] }} }}\n",
+        rules.display()
+    ))
+    .await;
+    // A counter that was not there before has grown by nothing.
+    let fail = async || drop(stage.gateway.call("up__read", &json!({"b": "break"}), &[]).await.bytes().await);
+    let alert = eventually("the alert fires", async || {
+        fail().await;
+        let board = stage.gateway.get("/v1/alerts").await.json().await;
+        let alerts = board["alerts"].as_array().unwrap().clone();
+        alerts.into_iter().find(|alert| alert["name"] == "Failing" && alert["state"] == "firing")
+    })
+    .await;
+    assert_eq!(alert["labels"], json!({"alertname": "Failing", "service": "up", "severity": "page"}));
+    eventually("it is resolved", async || {
+        let board = stage.gateway.get("/v1/alerts").await.json().await;
+        let is = |alert: &Value| alert["name"] == "Failing" && alert["state"] == "resolved";
+        board["alerts"].as_array().unwrap().iter().any(is).then_some(())
+    })
+    .await;
+    let hook = |status: &str| {
+        let told = told.lock();
+        let alerts = told.iter().filter(|(path, body)| path == "/hook" && body["version"] == "4");
+        alerts
+            .flat_map(|(_, body)| body["alerts"].as_array().unwrap().clone())
+            .find(|alert| alert["status"] == status)
+    };
+    eventually("the webhook is told of both", async || hook("firing").and(hook("resolved"))).await;
+    assert_eq!(hook("firing").unwrap()["annotations"]["summary"], "calls of up fail");
+    let managed = told.lock().iter().any(|(path, body)| {
+        path == "/api/v2/alerts"
+            && body[0]["labels"]["alertname"] == "Failing"
+            && body[0]["endsAt"].is_string()
+    });
+    assert!(managed);
+    let events = eventually("both are in the record", async || {
+        let events = stage.gateway.events("dev.trunkline.service_call.changed.v1").await;
+        let of: Vec<Value> = events.into_iter().filter(|event| event["data"]["action"] == "alert").collect();
+        (of.len() >= 2).then_some(of)
+    })
+    .await;
+    assert_eq!(events[0]["data"]["context"]["name"], "Failing");
+}
+
+#[tokio::test]
+async fn a_tool_and_an_instance_have_packets() {
+    let stage = Stage::new("").await;
+    stage.gateway.call("up__read", &json!({"b": "break"}), &[("traceparent", PARENT)]).await.bytes().await;
+    stage.rows(TRACE, 8).await;
+    let packet = stage.gateway.get("/v1/tools/up__read/packet").await.text().await;
+    for part in ["# Tool up__read", "## Arguments", "- up: up", "- failed: 1", TRACE] {
+        assert!(packet.contains(part), "{part}: {packet}");
+    }
+    assert_eq!(stage.gateway.get("/v1/tools/nothing/packet").await.status, 404);
+    let plan = json!({"plan": {"steps": [{"id": "r", "tool": "up__read", "args": {"b": "break"}}]}});
+    let ended = stage.gateway.call("run_plan", &plan, &[]).await.json().await;
+    let id = ended["result"]["structuredContent"]["instance"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{ended}"))
+        .to_owned();
+    let packet = stage.gateway.get(&format!("/v1/instances/{id}/packet")).await.text().await;
+    for part in ["# Flow instance", "faulted", "up/read: ", "## What can be taken back"] {
+        assert!(packet.contains(part), "{part}: {packet}");
+    }
+}
+
+/// A receiver of JSON over HTTP.
+struct Receiver {
+    address: std::net::SocketAddr,
+}
+
+impl Receiver {
+    async fn start(take: impl Fn(&str, Value) + Clone + Send + 'static) -> Self {
+        use http_body_util::BodyExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let take = take.clone();
+                let service =
+                    hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                        let take = take.clone();
+                        async move {
+                            let path = request.uri().path().to_owned();
+                            let body = request.into_body().collect().await?.to_bytes();
+                            take(&path, serde_json::from_slice(&body).unwrap_or_default());
+                            Ok::<_, hyper::Error>(hyper::Response::new(http_body_util::Full::new(
+                                bytes::Bytes::new(),
+                            )))
+                        }
+                    });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(hyper_util::rt::TokioIo::new(socket), service));
+            }
+        });
+        Self { address }
+    }
+}
