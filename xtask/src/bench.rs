@@ -7,6 +7,7 @@ mod flows;
 mod gateway;
 mod load;
 mod telemetry;
+mod tokens;
 
 use clap::Subcommand;
 
@@ -29,6 +30,17 @@ pub(crate) enum Name {
     Search {
         /// Folders with tools.jsonl and queries.jsonl, or folders of such; the development sets where left out.
         folders: Vec<std::path::PathBuf>,
+        /// Learn every other request and the tools that met it first; measure the rest.
+        #[arg(long)]
+        learn: bool,
+        /// This table of embeddings in place of the built-in one.
+        #[arg(long)]
+        table: Option<std::path::PathBuf>,
+    },
+    /// How many tokens a model reads and writes for some tasks: all tools listed, searched, planned.
+    Tokens {
+        /// Folders with tools.jsonl; two of the development sets where left out.
+        folders: Vec<std::path::PathBuf>,
     },
     /// Durable runs beside Restate, and how much a gateway holds.
     Flows(flows::Config),
@@ -45,7 +57,8 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
         Name::Resilience => crates::run("trunkline-resilience", "guard"),
         Name::Overload => crates::doors("overload"),
         Name::Cache => crates::doors("cache"),
-        Name::Search { folders } => crates::search(folders),
+        Name::Search { folders, learn, table } => crates::search(folders, *learn, table.as_deref()),
+        Name::Tokens { folders } => tokens::run(folders),
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),
         Name::Flows(config) => flows::run(config),

@@ -20,11 +20,23 @@ pub(super) fn doors(name: &str) -> anyhow::Result<bool> {
 }
 
 /// Runs the benchmark of the search.
-pub(super) fn search(folders: &[std::path::PathBuf]) -> anyhow::Result<bool> {
+pub(super) fn search(
+    folders: &[std::path::PathBuf],
+    learn: bool,
+    table: Option<&std::path::Path>,
+) -> anyhow::Result<bool> {
     let shared = root().join("../shared/data/toolsearch");
     let folders = if folders.is_empty() { &[shared][..] } else { folders };
     let bench = ["bench", "--quiet", "--package", "trunkline-discovery", "--bench", "search", "--"];
     let folders: Vec<_> = folders.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
-    command::run(Command::new("cargo").args(bench).args(folders).current_dir(root()))?;
+    let mut command = Command::new("cargo");
+    command.args(bench).args(folders).current_dir(root());
+    if learn {
+        command.arg("--learn");
+    }
+    if let Some(table) = table {
+        command.arg("--table").arg(std::path::absolute(table)?);
+    }
+    command::run(&mut command)?;
     Ok(true)
 }

@@ -51,7 +51,7 @@ async fn tools_services_and_health() {
         let reply = gateway.get(path).await;
         assert_eq!(
             (reply.status, reply.json().await),
-            (200, json!({ "status": "ok", "services_up": 2, "services": 2 }))
+            (200, json!({ "status": "ok", "services_up": 3, "services": 3 }))
         );
     }
     let mut document = gateway.get("/openapi.json").await.json().await;
