@@ -1,5 +1,6 @@
 //! What can be called: the catalogue of services with their tools, prompts and resources.
 
+pub mod arguments;
 pub mod catalog;
 pub mod discover;
 pub mod embed;

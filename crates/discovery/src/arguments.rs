@@ -1,0 +1,328 @@
+//! Arguments from plain words, without a model: a request and a schema in, the arguments of a call out.
+//!
+//! Everything in the request that could be a value is read first (numbers, dates, addresses, quoted text, names, phrases, lists). Each
+//! parameter then weighs what it could take, or that it is left out, by a log-linear model over what a value looks like and what
+//! stands around it; the best pairs win, and no text is used for two. What comes of it fits the schema, or is told as missing.
+
+mod candidates;
+mod dates;
+mod features;
+mod numbers;
+mod parameters;
+mod spans;
+mod tokens;
+pub mod training;
+mod weights;
+
+use std::ops::Range;
+
+use jiff::civil::DateTime;
+use rust_stemmers::{Algorithm, Stemmer};
+use serde_json::{Map, Value};
+use trunkline_model::{Json, Schema};
+
+use crate::embed::Table;
+use candidates::{Candidate, Make, Reading};
+use features::Hits;
+use parameters::Parameter;
+
+/// How much less sure than of leaving it out one has to be of a value that is required. Below it is asked for.
+const DARE: f32 = -2.5;
+
+/// How sure a value is that was taken from the conversation, by the name of the parameter.
+const REMEMBERED: f32 = 0.7;
+
+/// What a tool asks for, made ready once and used for every request.
+pub struct Form {
+    schema: Schema,
+    parameters: Vec<Parameter>,
+    /// Stems of the tool's name and description.
+    tool: Vec<String>,
+}
+
+/// What is asked, and what is known beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The words. Of more than 8 KiB only the beginning is read.
+    pub text: &'a str,
+    /// What "tomorrow" is counted from, in the caller's zone.
+    pub now: DateTime,
+    /// Values from the conversation, the likeliest first.
+    pub known: &'a [Known],
+}
+
+/// A value from the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// What it is, as a parameter is named: `order_id`.
+    pub name: String,
+    /// The value.
+    pub value: Value,
+}
+
+/// Where a value is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Words of the request, in bytes of it.
+    Request(Range<usize>),
+    /// The conversation before.
+    Conversation,
+    /// The default of the schema.
+    Default,
+}
+
+/// A value and why it was taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Where it goes, as a JSON Pointer.
+    pub path: String,
+    /// The value.
+    pub value: Value,
+    /// Where it is from.
+    pub source: Source,
+    /// How sure it is, from 0 to 1.
+    pub confidence: f32,
+}
+
+/// A required value that the request doesn't tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Where it goes, as a JSON Pointer.
+    pub path: String,
+    /// What is wanted, in words.
+    pub wanted: String,
+}
+
+/// What was made of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filled {
+    /// The values that were found.
+    pub found: Vec<Found>,
+    /// What is missing.
+    pub missing: Vec<Missing>,
+    /// All values as an object, those of an unfinished call as well.
+    pub arguments: Value,
+    /// Nothing is missing, and the schema takes the arguments.
+    complete: bool,
+}
+
+impl Filled {
+    /// The arguments of the call, where nothing is missing and the schema takes them.
+    #[must_use]
+    pub fn call(&self) -> Option<Json> {
+        self.complete.then(|| Json::from_value(&self.arguments))
+    }
+
+    /// One question for all that is missing.
+    #[must_use]
+    pub fn question(&self) -> Option<String> {
+        let wanted: Vec<&str> = self.missing.iter().map(|missing| &*missing.wanted).collect();
+        match &*wanted {
+            [] => None,
+            [one] => Some(format!("What is {one}?")),
+            [first @ .., last] => Some(format!("What are {} and {last}?", first.join(", "))),
+        }
+    }
+
+    /// How sure the least sure value is; 1 where there is none.
+    #[must_use]
+    pub fn confidence(&self) -> f32 {
+        self.found.iter().map(|found| found.confidence).fold(1.0, f32::min)
+    }
+}
+
+/// A candidate for a parameter, and how far it is better than leaving that out.
+struct Pair {
+    parameter: usize,
+    candidate: Candidate,
+    lead: f32,
+    confidence: f32,
+}
+
+impl Form {
+    /// Makes a tool's schema ready.
+    #[must_use]
+    pub fn new(name: &str, description: &str, schema: &Schema) -> Self {
+        let stemmer = Stemmer::create(Algorithm::English);
+        let told = format!("{name} {}", crate::text::beginning(description, 2_000));
+        let parameters = parameters::of(schema.document(), Table::built_in());
+        Self { schema: schema.clone(), parameters, tool: parameters::stems(&stemmer, &told) }
+    }
+
+    /// The arguments that a request tells.
+    #[must_use]
+    pub fn fill(&self, request: &Request<'_>) -> Filled {
+        let reading = Reading::new(request.text, request.now);
+        let mut pairs = Vec::new();
+        for (at, parameter) in self.parameters.iter().enumerate() {
+            self.weigh(&reading, at, parameter, &mut pairs);
+        }
+        pairs.sort_by(|a, b| b.lead.total_cmp(&a.lead));
+        let mut found: Vec<(usize, Found)> = Vec::new();
+        let mut used: Vec<Range<usize>> = Vec::new();
+        for pair in pairs {
+            let Candidate { start, end, value, make, .. } = pair.candidate;
+            let alone = !matches!(make, Make::Yes | Make::No | Make::Said | Make::Alike);
+            let clash = alone && used.iter().any(|used| used.start < end && start < used.end);
+            if clash || found.iter().any(|(at, _)| *at == pair.parameter) {
+                continue;
+            }
+            if alone {
+                used.push(start..end);
+            }
+            let path = pointer(&self.parameters[pair.parameter].path);
+            found.push((
+                pair.parameter,
+                Found { path, value, source: Source::Request(start..end), confidence: pair.confidence },
+            ));
+        }
+        self.sort(&mut found);
+        self.finish(found, request.known)
+    }
+
+    fn weigh(&self, reading: &Reading<'_>, at: usize, parameter: &Parameter, pairs: &mut Vec<Pair>) {
+        let hits = Hits::new(reading, parameter);
+        let candidates = reading.candidates(parameter);
+        let nothing = features::score(&features::of_nothing(parameter, &hits, candidates.len()));
+        let scores: Vec<f32> = candidates
+            .iter()
+            .map(|candidate| features::score(&features::of(reading, &self.tool, parameter, &hits, candidate)))
+            .collect();
+        let most = scores.iter().copied().fold(nothing, f32::max);
+        let total: f32 = scores.iter().chain([&nothing]).map(|score| (score - most).exp()).sum();
+        let least = if parameter.required { DARE } else { 0.0 };
+        for (candidate, score) in candidates.into_iter().zip(scores) {
+            let lead = score - nothing;
+            if lead > least {
+                pairs.push(Pair { parameter: at, candidate, lead, confidence: (score - most).exp() / total });
+            }
+        }
+    }
+
+    /// Gives those of several parameters that differ by a number only (`point1`, `point2`) their values in the order of the request.
+    fn sort(&self, found: &mut [(usize, Found)]) {
+        let stem = |at: usize| {
+            let parameter = &self.parameters[at];
+            let name = parameter.path.last().map_or("", String::as_str);
+            let bare = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '_');
+            (bare.len() < name.len()).then_some((bare, parameter.want))
+        };
+        found.sort_by_key(|(at, _)| *at);
+        for first in 0..found.len() {
+            let Some((bare, want)) = stem(found[first].0) else { continue };
+            for next in first + 1..found.len() {
+                let (head, tail) = found.split_at_mut(next);
+                let Some((at, other)) = tail.first_mut() else { continue };
+                let one = &mut head[first].1;
+                let later = matches!((&one.source, &other.source), (Source::Request(a), Source::Request(b)) if a.start > b.start);
+                if later && stem(*at) == Some((bare, want)) {
+                    std::mem::swap(&mut one.value, &mut other.value);
+                    std::mem::swap(&mut one.source, &mut other.source);
+                }
+            }
+        }
+    }
+
+    /// Adds what the conversation and the schema know, and makes sure that the schema takes it all.
+    fn finish(&self, found: Vec<(usize, Found)>, known: &[Known]) -> Filled {
+        let mut values: Vec<Option<Found>> = self.parameters.iter().map(|_| None).collect();
+        for (at, one) in found {
+            values[at] = Some(one);
+        }
+        for (value, parameter) in values.iter_mut().zip(&self.parameters) {
+            if value.is_some() || !parameter.required {
+                continue;
+            }
+            let path = pointer(&parameter.path);
+            let name = parameter.path.last().map_or("", String::as_str);
+            let same = |known: &&Known| known.name.eq_ignore_ascii_case(name);
+            *value = if let Some(known) = known.iter().find(same) {
+                Some(Found {
+                    path,
+                    value: known.value.clone(),
+                    source: Source::Conversation,
+                    confidence: REMEMBERED,
+                })
+            } else {
+                let default = parameter.default.clone();
+                default.map(|value| Found { path, value, source: Source::Default, confidence: 1.0 })
+            };
+        }
+        let mut checked = self.check(&values);
+        if let Err(paths) = &checked {
+            // What the schema does not take is asked for, and left out where it need not be there.
+            for value in &mut values {
+                if value.as_ref().is_some_and(|value| {
+                    paths.iter().any(|path| {
+                        path.is_empty() || value.path.starts_with(&**path) || path.starts_with(&*value.path)
+                    })
+                }) {
+                    *value = None;
+                }
+            }
+            checked = self.check(&values);
+        }
+        let mut missing: Vec<Missing> = Vec::new();
+        for (value, parameter) in values.iter().zip(&self.parameters) {
+            if value.is_none() && parameter.required {
+                missing.push(Missing { path: pointer(&parameter.path), wanted: wanted(parameter) });
+            }
+        }
+        let complete = checked.is_ok() && missing.is_empty() && self.schema.defect().is_none();
+        if !complete && missing.is_empty() {
+            missing.push(Missing {
+                path: String::new(),
+                wanted: "the rest of the arguments, as the schema asks for them".to_owned(),
+            });
+        }
+        let arguments = object(&self.parameters, &values);
+        Filled { found: values.into_iter().flatten().collect(), missing, arguments, complete }
+    }
+
+    fn check(&self, values: &[Option<Found>]) -> Result<(), Vec<String>> {
+        let arguments = Json::from_value(&object(&self.parameters, values));
+        self.schema.validate(&arguments).map_err(|violations| {
+            // That something required is not there is no fault of a value.
+            let of_value = violations
+                .into_iter()
+                .filter(|violation| !violation.expected.starts_with("the required property"));
+            of_value.map(|violation| violation.path).collect()
+        })
+    }
+}
+
+/// The values as one object, nested as the schema is.
+fn object(parameters: &[Parameter], values: &[Option<Found>]) -> Value {
+    let mut all = Map::new();
+    for (parameter, value) in parameters.iter().zip(values) {
+        let (Some(value), Some((last, path))) = (value, parameter.path.split_last()) else { continue };
+        let mut inner = &mut all;
+        for part in path {
+            let next = inner.entry(part.clone()).or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(next) = next else { return Value::Object(Map::new()) };
+            inner = next;
+        }
+        inner.insert(last.clone(), value.value.clone());
+    }
+    Value::Object(all)
+}
+
+fn pointer(path: &[String]) -> String {
+    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+/// A parameter in words.
+fn wanted(parameter: &Parameter) -> String {
+    let mut words = Vec::new();
+    crate::text::split(&parameter.path.join(" "), |word| words.push(word.to_owned()));
+    let name = format!("the {}", words.join(" "));
+    if parameter.closed && parameter.choices.len() <= 8 {
+        let choices: Vec<String> = parameter
+            .choices
+            .iter()
+            .map(|choice| choice.value.as_str().map_or_else(|| choice.value.to_string(), str::to_owned))
+            .collect();
+        return format!("{name} (one of {})", choices.join(", "));
+    }
+    name
+}
