@@ -2,8 +2,10 @@
 
 pub mod arguments;
 pub mod catalog;
+pub mod conversation;
 pub mod discover;
 pub mod embed;
+pub mod intent;
 pub mod search;
 mod text;
 

@@ -1,0 +1,239 @@
+//! What a request is about: which of the known intents, how sure that is, or none of them.
+//!
+//! Intents are tools, flows, commands and whatever has examples in the configuration. A new example counts at once: the model is a
+//! ridge regression that is exact after every example (`ridge`), beside the nearest examples themselves. A request of several wishes
+//! is taken apart; where two intents are about as likely, there is a question to ask and no guess.
+
+mod error;
+mod ridge;
+mod wishes;
+mod words;
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+pub use error::Error;
+use ridge::{Ridge, dot};
+use words::Reader;
+
+/// The most intents, and the most examples of all together.
+const INTENTS: usize = 2_000;
+const EXAMPLES: usize = 20_000;
+
+/// How much the nearest example counts beside the regression.
+const NEAREST: f32 = 0.5;
+
+/// From scores to shares: how far apart they are drawn.
+const SHARPNESS: f32 = 12.0;
+
+/// Where a request as near as that to an intent is as likely meant as not, and how sharply that turns.
+const HALF: f32 = 0.42;
+const TURN: f32 = 14.0;
+
+/// At least so sure, or nothing is understood.
+const SURE: f32 = 0.5;
+
+/// Two intents whose confidence differs by no more are both asked about.
+const CLOSE: f32 = 0.2;
+
+/// The intents that are known.
+pub struct Intents {
+    reader: Reader,
+    ridge: Ridge,
+    names: Vec<Option<Named>>,
+    places: HashMap<String, usize>,
+    examples: VecDeque<Example>,
+}
+
+struct Named {
+    id: String,
+    /// What it is, for the question.
+    about: String,
+}
+
+struct Example {
+    intent: usize,
+    numbers: Vec<f32>,
+}
+
+/// An intent that a request may mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guess {
+    /// Its id.
+    pub intent: String,
+    /// How sure it is, from 0 to 1. What is left to 1 over all guesses is that none is meant.
+    pub confidence: f32,
+}
+
+/// One wish of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// Its words, in bytes of the request.
+    pub span: Range<usize>,
+    /// What it means.
+    pub meaning: Meaning,
+}
+
+/// What a wish means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Meaning {
+    /// This.
+    Intent(Guess),
+    /// One of these; the question to ask.
+    Ambiguous {
+        /// The likeliest first.
+        guesses: Vec<Guess>,
+        /// What to ask.
+        question: String,
+    },
+    /// None of the intents.
+    None {
+        /// How sure that is, from 0 to 1.
+        confidence: f32,
+    },
+}
+
+impl Default for Intents {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Intents {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let (names, places, examples) = (Vec::new(), HashMap::new(), VecDeque::new());
+        Self { reader: Reader::new(), ridge: Ridge::new(), names, places, examples }
+    }
+
+    /// Adds an intent, or says anew what it is about. Its words count as its first example.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn add(&mut self, id: &str, about: &str) -> Result<(), Error> {
+        let place = self.place(id)?;
+        if let Some(Some(named)) = self.names.get_mut(place) {
+            about.clone_into(&mut named.about);
+        }
+        self.learn(place, &format!("{} {about}", id.trim_start_matches('/')))
+    }
+
+    /// Adds an example of an intent, which is new where it has not been added. It counts from now on.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn example(&mut self, id: &str, text: &str) -> Result<(), Error> {
+        let place = self.place(id)?;
+        self.learn(place, text)
+    }
+
+    /// Forgets an intent with all its examples.
+    pub fn remove(&mut self, id: &str) {
+        let Some(place) = self.places.remove(id) else { return };
+        self.names[place] = None;
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+            self.examples.drain(..).partition(|example| example.intent == place);
+        self.examples = kept;
+        for example in gone {
+            self.ridge.learn(&example.numbers, place, true);
+        }
+    }
+
+    fn place(&mut self, id: &str) -> Result<usize, Error> {
+        if let Some(place) = self.places.get(id) {
+            return Ok(*place);
+        }
+        let place = self.names.len();
+        if place >= INTENTS {
+            return Err(Error::Full);
+        }
+        self.names.push(Some(Named { id: id.to_owned(), about: String::new() }));
+        self.places.insert(id.to_owned(), place);
+        self.ridge.grow();
+        Ok(place)
+    }
+
+    fn learn(&mut self, intent: usize, text: &str) -> Result<(), Error> {
+        if self.examples.len() >= EXAMPLES {
+            return Err(Error::Full);
+        }
+        let numbers = self.reader.read(text);
+        self.ridge.learn(&numbers, intent, false);
+        self.examples.push_back(Example { intent, numbers });
+        Ok(())
+    }
+
+    /// What a text may mean, the likeliest first, at most `limit`. The confidences add up to 1 with that of none.
+    #[must_use]
+    pub fn guess(&self, text: &str, limit: usize) -> Vec<Guess> {
+        let numbers = self.reader.read(text);
+        let mut scores = self.ridge.scores(&numbers);
+        let mut nearest = vec![0.0_f32; scores.len()];
+        for example in &self.examples {
+            let near = &mut nearest[example.intent];
+            *near = near.max(dot(&example.numbers, &numbers));
+        }
+        let length = dot(&numbers, &numbers).max(f32::MIN_POSITIVE);
+        for (score, nearest) in scores.iter_mut().zip(nearest) {
+            *score = (1.0 - NEAREST) * *score + NEAREST * nearest / length;
+        }
+        let mut order: Vec<usize> = (0..scores.len()).filter(|place| self.names[*place].is_some()).collect();
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        let Some(best) = order.first().map(|place| scores[*place]) else { return Vec::new() };
+        let known = 1.0 / (1.0 + (-TURN * (best - HALF)).exp());
+        let share = |place: &usize| (SHARPNESS * (scores[*place] - best)).exp();
+        let total: f32 = order.iter().map(share).sum();
+        let named = |place: usize| self.names[place].as_ref().map(|named| named.id.clone()).unwrap_or_default();
+        order.iter().take(limit).map(|place| Guess { intent: named(*place), confidence: known * share(place) / total }).collect()
+    }
+
+    /// The wishes of a request, in the order in which they are to be done.
+    #[must_use]
+    pub fn understand(&self, text: &str) -> Vec<Wish> {
+        let text = crate::text::beginning(text, 8 << 10);
+        if let Some(wish) = self.command(text) {
+            return vec![wish];
+        }
+        wishes::of(text, |clause| self.guess(clause, 2)).into_iter().map(|span| Wish { meaning: self.meaning(&text[span.clone()]), span }).collect()
+    }
+
+    /// `/task buy milk` means the command and nothing else.
+    fn command(&self, text: &str) -> Option<Wish> {
+        let rest = text.trim_start();
+        let name = rest.split_whitespace().next().filter(|word| word.starts_with('/'))?;
+        let place = self.places.get(name).or_else(|| self.places.get(&name[1..]))?;
+        let intent = self.names[*place].as_ref()?.id.clone();
+        let start = text.len() - rest.len() + name.len();
+        Some(Wish { span: start..text.len(), meaning: Meaning::Intent(Guess { intent, confidence: 1.0 }) })
+    }
+
+    fn meaning(&self, text: &str) -> Meaning {
+        let guesses = self.guess(text, 3);
+        let sum: f32 = guesses.iter().map(|guess| guess.confidence).sum();
+        let Some(best) = guesses.first().filter(|_| sum >= SURE) else {
+            return Meaning::None { confidence: 1.0 - sum };
+        };
+        let close: Vec<Guess> = guesses.iter().filter(|guess| best.confidence - guess.confidence <= CLOSE).cloned().collect();
+        if close.len() == 1 {
+            return Meaning::Intent(best.clone());
+        }
+        let question = self.question(&close);
+        Meaning::Ambiguous { guesses: close, question }
+    }
+
+    fn question(&self, guesses: &[Guess]) -> String {
+        let told = |guess: &Guess| {
+            let named = self.places.get(&guess.intent).and_then(|place| self.names[*place].as_ref());
+            match named.map(|named| named.about.trim()).filter(|about| !about.is_empty()) {
+                Some(about) => format!("{} ({})", guess.intent, crate::text::beginning(about, 120)),
+                None => guess.intent.clone(),
+            }
+        };
+        let all: Vec<String> = guesses.iter().map(told).collect();
+        match &*all {
+            [first @ .., last] if !first.is_empty() => format!("Do you mean {} or {last}?", first.join(", ")),
+            _ => "What do you want to do?".to_owned(),
+        }
+    }
+}
