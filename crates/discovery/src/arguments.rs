@@ -205,6 +205,7 @@ impl Form {
             let parameter = &self.parameters[at];
             let name = parameter.path.last().map_or("", String::as_str);
             let bare = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '_');
+            let bare = ["first_", "second_", "third_"].iter().find_map(|word| bare.strip_prefix(word)).unwrap_or(bare);
             (bare.len() < name.len()).then_some((bare, parameter.want))
         };
         found.sort_by_key(|(at, _)| *at);

@@ -21,7 +21,7 @@ const INTENTS: usize = 2_000;
 const EXAMPLES: usize = 20_000;
 
 /// How much the nearest example counts beside the regression.
-const NEAREST: f32 = 0.5;
+const NEAREST: f32 = 0.6;
 
 /// From scores to shares: how far apart they are drawn.
 const SHARPNESS: f32 = 12.0;

@@ -17,7 +17,7 @@ const CLUES: [&str; 17] = [
 const MADE: usize = 0;
 const CLUE: usize = MADE + WANTS * MAKES;
 const PLAIN: usize = CLUE + ROLES * (CLUES.len() + 1);
-const PLAINS: usize = 40;
+const PLAINS: usize = 48;
 const NOTHING: usize = PLAIN + PLAINS;
 /// How many features there are.
 pub(super) const ALL: usize = NOTHING + WANTS * 2 + 6;
@@ -100,7 +100,8 @@ pub(super) fn of(
     let inside = |hits: &[(usize, f32)]| {
         hits.iter().filter(|(at, _)| (from..to).contains(at)).count() as f32 / (to - from).max(1) as f32
     };
-    plain(8, inside(&hits.name));
+    let named = candidate.make == Make::Name;
+    plain(if named { 40 } else { 8 }, inside(&hits.name));
     plain(9, inside(&hits.about));
     // "radius of 5", "named Ann", "x = 3"
     let told = opens
@@ -177,6 +178,9 @@ fn number(reading: &Reading<'_>, parameter: &Parameter, at: usize, plain: &mut i
     plain(36, f32::from(u8::from(number.word)));
     plain(37, f32::from(u8::from(number.word && parameter.role != Role::Quantity)));
     plain(38, f32::from(u8::from(number.unit.is_none())));
+    // "the two numbers" of `a` and `b`.
+    #[expect(clippy::float_cmp, reason = "a whole number")]
+    plain(39, f32::from(u8::from(number.word && parameter.alike > 1 && number.value == f64::from(u32::try_from(parameter.alike).unwrap_or(0)))));
     let year = whole && (1500.0..2100.0).contains(&number.value) && number.unit.is_none();
     let wants_year = has(&parameter.name, "year") || has(&parameter.name, "date");
     plain(26, f32::from(u8::from(year && wants_year)));

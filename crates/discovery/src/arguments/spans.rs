@@ -334,7 +334,9 @@ fn shape(word: &str) -> Option<Shape> {
         && letters
         && !word.ends_with('.')
         && word.rsplit('.').next().is_some_and(|end| (2..=5).contains(&end.len()));
-    let number = word.starts_with('#') && word.len() > 1;
+    // "2020-2021", "555-1234"
+    let joined = !letters && word.contains('-') && !word.starts_with('-') && word.chars().all(|letter| letter.is_ascii_digit() || letter == '-');
+    let number = word.starts_with('#') && word.len() > 1 || joined;
     (mixed && !word.contains(['=', '\u{b0}', '%', '$', '(']) || dotted || number).then_some(Shape::Identifier)
 }
 
@@ -492,6 +494,14 @@ fn phrases(text: &Text<'_>, taken: &impl Fn(usize) -> bool, parts: &mut Vec<Part
             at += 1;
         }
         let hyphen = |at: usize| tokens.get(at).is_some_and(|token| token.kind == Kind::Mark);
+        // "the law of universal gravitation"
+        if tokens.get(at).is_some_and(|token| token.lower == "of") && content(at + 1) {
+            let mut to = at + 1;
+            while content(to) {
+                to += 1;
+            }
+            push(text, Shape::Phrase, at - 1, to, at - from == 1, parts);
+        }
         for start in from..at {
             for end in start + 1..=at.min(start + WORDS) {
                 if !(hyphen(start) || hyphen(end - 1))

@@ -68,11 +68,14 @@ impl<'a> Text<'a> {
                 glued,
                 opens: opens && kind != Kind::Mark,
             });
-            // An initial or a short form (St., F.C.) closes no sentence: what follows it is still read as a name.
-            opens = match kind {
-                Kind::Mark => matches!(letter, '.' | '!' | '?' | '\u{3002}' | ';' | '"') || opens,
-                _ => false,
-            };
+            // A dot within a word or after an initial (F.C., J. Smith) closes no sentence.
+            let initial = tokens.len() > 1 && tokens[tokens.len() - 2].end - tokens[tokens.len() - 2].start == 1;
+            opens = kind == Kind::Mark
+                && match letter {
+                    '.' => opens || !initial && text[end..].chars().next().is_none_or(char::is_whitespace),
+                    '!' | '?' | '\u{3002}' | ';' | '"' => true,
+                    _ => opens,
+                };
             at = end;
         }
         Self { text, tokens }

@@ -4,7 +4,7 @@
 use super::words::WIDTH;
 
 /// How much large weights are held down.
-const RIDGE: f32 = 1.5;
+const RIDGE: f32 = 1.2;
 
 pub(super) struct Ridge {
     /// The inverse of the examples' covariance.

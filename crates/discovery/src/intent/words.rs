@@ -15,7 +15,7 @@ pub(super) const WIDTH: usize = DIMENSIONS + HASHED;
 const LONGEST: usize = 2 << 10;
 
 /// How much the words count beside the meaning.
-const WORDS: f32 = 0.8;
+const WORDS: f32 = 0.5;
 
 /// How much pairs of words and pieces of words count beside whole words.
 const PAIRS: f32 = 0.6;
