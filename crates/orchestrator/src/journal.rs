@@ -5,6 +5,7 @@
 //! same turns. Only when all of that has been taken may it do anything new.
 
 mod replay;
+mod watched;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use trunkline_event_log::{EventLog, Expected};
-use trunkline_model::{BoxFuture, Effects, Event, Principal, TraceContext, TraceParent};
+use trunkline_model::{BoxFuture, Effects, Event, Principal};
 use uuid::Uuid;
 
 use crate::choreography::Cause;
 use crate::entry::{Ended, Entry, InstanceId, Intended, Key, Resolution, StepOutcome};
 use crate::fault::Fault;
-use crate::trace::{self, About, Watcher};
 use replay::{Kind, Replay, Turn};
+use watched::Watched;
 
 /// The most bytes of arguments and results that are put into one append, where there is more than one entry. The log
 /// takes 16 MiB.
@@ -45,9 +46,7 @@ pub(crate) struct Journal {
     pub(crate) principal: Arc<Principal>,
     log: EventLog,
     sources: Sources,
-    /// The span that the instance was begun in.
-    begun_by: Option<TraceParent>,
-    watcher: Option<Arc<dyn Watcher>>,
+    watched: Watched,
     state: Mutex<State>,
 }
 
@@ -97,21 +96,8 @@ impl Journal {
         log: EventLog,
         sources: Sources,
     ) -> Self {
-        let (begun_by, watcher) = (None, None);
-        Self { instance, flow, principal, log, sources, begun_by, watcher, state: Mutex::default() }
-    }
-
-    /// With someone who sees what is noted, and the span that the instance was begun in.
-    pub(crate) fn watched(self, watcher: Option<Arc<dyn Watcher>>, begun_by: Option<TraceParent>) -> Self {
-        Self { watcher, begun_by, ..self }
-    }
-
-    /// The trace of an attempt at a step.
-    pub(crate) fn trace(&self, key: &str, attempt: u32) -> TraceContext {
-        let span = trace::of_step(self.instance, key, attempt);
-        let parent =
-            trace::of_instance(self.instance, self.begun_by).map(|instance| instance.at(span).header());
-        TraceContext { traceparent: parent, ..TraceContext::default() }
+        let watched = Watched::default();
+        Self { instance, flow, principal, log, sources, watched, state: Mutex::default() }
     }
 
     /// Gives what an earlier process wrote, in its order.
@@ -239,14 +225,7 @@ impl Journal {
             state.time = Some(time);
         }
         if known.is_none() {
-            if let Some(watcher) = &self.watcher {
-                let Self { instance, flow, principal, begun_by, .. } = self;
-                watcher.noted(
-                    &About { instance: *instance, flow, principal, begun_by: *begun_by },
-                    &entry,
-                    time,
-                );
-            }
+            self.tell(&entry, time);
             let id = (self.sources.time_id)();
             state.pending.push_back(entry.into_event(self.instance, &self.flow, &self.principal, id, time));
             state.noted += 1;

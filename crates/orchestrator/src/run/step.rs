@@ -17,6 +17,7 @@ use super::Run;
 use crate::Error;
 use crate::entry::{Ended, Entry, Intended, Key, Resolution, StepOutcome, Undo};
 use crate::fault::Fault;
+use crate::identity;
 use crate::limits::Pass;
 use crate::outside::{Contract, EndpointCall, StepCall, value_of};
 use crate::transaction::Outside;
@@ -253,7 +254,7 @@ impl Run {
             effects: contract.effects,
             keyed: contract.keyed,
             idempotency_key: step.idempotency_key.clone().unwrap_or_else(|| {
-                Arc::from(format!("{}{}{again}", self.journal.instance, header_safe(&step.key)))
+                Arc::from(format!("{}{}{again}", self.journal.instance, identity::header_safe(&step.key)))
             }),
             undo_contract: undo.as_ref().and_then(|undo| {
                 let contract = self.tools.contract(&self.journal.principal, &undo.tool);
@@ -483,19 +484,4 @@ fn outcome_of(answer: Result<Outcome, Failure>) -> StepOutcome {
         Err(failure) if failure.effect == EffectState::None => StepOutcome::Refused(Fault::from(&failure)),
         Err(failure) => StepOutcome::Unknown(Fault::from(&failure)),
     }
-}
-
-/// A key as it may stand in an HTTP header: what is not plain is written as hexadecimal.
-fn header_safe(key: &str) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.[]~:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String can't fail.
-            let _ = write!(out, "%{byte:02x}");
-        }
-    }
-    out
 }
