@@ -1,12 +1,14 @@
 """One trace from a client's own span through the gateway, a saga and a tool into a service's own span, received by a
 program that has nothing to do with Trunkline: the messages of OTLP as `opentelemetry-proto` has them."""
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,8 +55,6 @@ def of_json(body):
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
                 for name in ("traceId", "spanId", "parentSpanId"):
-                    import base64
-
                     span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
     return json_format.ParseDict(body, service.ExportTraceServiceRequest())
 
@@ -62,8 +62,11 @@ def of_json(body):
 def request(path, body=None, headers=(), kind="application/json"):
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     asked = urllib.request.Request(gateway + path, data, {"content-type": kind, **dict(headers)})
-    with urllib.request.urlopen(asked, timeout=20) as answer:
-        return answer.read()
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        return error.read()
 
 
 def until(name, look):
@@ -89,24 +92,25 @@ shop = subprocess.Popen(
     [what["trunkline"], "shop", "--listen-base", "127.0.0.1:0", "--data", folder / "shop"],
     env=environment, stdout=subprocess.PIPE, text=True,
 )
-services = dict(shop.stdout.readline().split() for _ in range(4))
+services = dict(shop.stdout.readline().split() for _ in range(4))  # the name of each, and its address
 documents = what["documents"]
-(folder / "trunkline.yaml").write_text(json.dumps({
+(folder / "trunkline.json").write_text(json.dumps({
     "listen": "127.0.0.1:0", "data_dir": str(folder / "state"),
     "services": {
-        name: {"openapi": {"document": f"{documents}/{name.removeprefix('shop-')}.yaml", "base_url": url}}
+        f"shop-{name}": {"openapi": {"document": f"{documents}/{name}.yaml", "base_url": url}}
         for name, url in services.items()
     },
     "flows": {"tools": {"shop-payments__chargePayment": {"undo": {
-        "tool": "shop-payments__refundPayment", "args": {"payment_id": "${result.id}"}}}}},
+        "tool": "shop-payments__refundPayment", "args": {"payment_id": "$${.result.id}"}}}}},
 }))
 log = open(folder / "log", "w")
 running = subprocess.Popen(
-    [what["trunkline"], "up", folder / "trunkline.yaml"], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+    [what["trunkline"], "up", folder / "trunkline.json"], env=environment, stdout=subprocess.PIPE, stderr=log, text=True
 )
 try:
     gateway = running.stdout.readline().split()[-1]
-    until("the services are up", lambda: json.loads(request("/readyz")).get("services_up") == 4)
+    ready = lambda: (health := json.loads(request("/readyz"))) and health["services_up"] == health["services"]
+    until("the services are up", ready)
     pay = lambda name, after, card: {
         "id": name, "tool": "shop-payments__chargePayment", "after": after,
         "args": {"body": {"order_id": "ord-trace", "amount_cents": 100, "card": card}},
@@ -138,7 +142,7 @@ try:
     until("the call's span is received", lambda: named("tools/call flows/run_plan"))
     parent = lambda span: spans.get(span.parent_span_id.hex(), (None, None))[1]
     check("all is one trace", all(span.trace_id.hex() == TRACE for _, span in spans.values()))
-    served = [span for name, span in spans.values() if name == "shop-payments"]
+    served = [span for name, span in spans.values() if name == "payments"]
     check(f"the service's own spans: {len(served)}", len(served) >= 3)
     for span in served:
         names, at = [], span
@@ -160,12 +164,14 @@ try:
     for body in bodies:
         request("/v1/otlp/v1/traces", body)
     whole = lambda: (seen := json.loads(request(f"/v1/traces/{TRACE}"))) and (
-        len([row for row in seen["rows"] if row["service"] == "shop-payments"]) == len(served) and seen
+        len([row for row in seen["rows"] if row["service"] == "payments"]) == len(served) and seen
     )
     seen = until("the gateway shows the service's spans", whole) or {"rows": [{}], "missing_parents": 1}
     check("the client's span is the root", seen["rows"][0].get("name") == "prompt" and not seen["missing_parents"])
     services = json.loads(request("/v1/map"))
     edges = {(edge["from"], edge["to"]) for edge in services["edges"]}
+    payments = next(node for node in services["nodes"] if node["id"] == "service:shop-payments")
+    check("the service is known by its own name, too", payments["also"] == ["payments"])
     check("the map begins with the agent", ("agent:the-agent", "principal:local") in edges)
 finally:
     running.terminate()

@@ -183,7 +183,8 @@ impl Map {
 
     pub(crate) fn called_at(&mut self, record: &CallRecord, now: u64) {
         self.tick(now);
-        let failed = !matches!(record.ending, Ending::Done);
+        // A tool's own error, and what a caller is refused, are no failures of anyone on the way.
+        let failed = record.ending == Ending::Failed;
         let door = match record.door {
             "flow" => (NodeKind::Flows, Arc::from("flows")),
             "" => return,

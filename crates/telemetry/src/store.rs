@@ -386,3 +386,102 @@ fn bounded(number: u64) -> i64 {
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Store(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_model::SpanId;
+
+    use super::*;
+    use crate::span::attribute;
+
+    fn trace(number: u32) -> TraceId {
+        TraceId::new((u128::from(number) + 1).to_be_bytes()).unwrap()
+    }
+
+    /// Writes traces of one span, the first begun at second 1 and each a second later; every tenth has an error.
+    fn filled(folder: &Path, count: u32, text: &str) -> (Store, Writer) {
+        let store = Store::open(&folder.join("traces.db")).unwrap();
+        let mut writer = Writer::new(&store).unwrap();
+        let (mut batch, mut kept) = (HashMap::new(), HashMap::new());
+        for number in 0..count {
+            let start = (u64::from(number) + 1) * 1_000_000_000;
+            let id = SpanId::derived(&[&number.to_be_bytes()]);
+            let mut span =
+                Span::ours(trace(number), id, None, format!("call {number}"), start, start + 5_000_000);
+            span.attributes.push(attribute("trunkline.service", format!("s{}", number % 3)));
+            span.attributes.push(attribute("text", text));
+            let why = if number % 10 == 0 { Why::Error } else { Why::Ordinary };
+            let service = BTreeSet::from([format!("s{}", number % 3)]);
+            let principals = BTreeSet::from(["ada".to_owned()]);
+            let summary = Kept {
+                start,
+                end: span.end,
+                name: span.name.clone(),
+                why,
+                services: service,
+                principals,
+                ..Kept::default()
+            };
+            kept.insert(trace(number), summary);
+            batch.insert(trace(number), vec![span]);
+        }
+        writer.write(batch, &mut kept).unwrap();
+        (store, writer)
+    }
+
+    #[test]
+    fn traces_are_found_by_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _writer) = filled(folder.path(), 30, "");
+        let found = |wanted: Wanted| -> Vec<String> {
+            store
+                .list(&Wanted { limit: 100, ..wanted })
+                .unwrap()
+                .into_iter()
+                .map(|trace| trace.name)
+                .collect()
+        };
+        assert_eq!(
+            found(Wanted { error: Some(true), ..Wanted::default() }),
+            ["call 20", "call 10", "call 0"]
+        );
+        assert_eq!(found(Wanted { service: Some("s1".to_owned()), ..Wanted::default() }).len(), 10);
+        assert!(found(Wanted { service: Some("s".to_owned()), ..Wanted::default() }).is_empty());
+        assert!(found(Wanted { principal: Some("bob".to_owned()), ..Wanted::default() }).is_empty());
+        assert_eq!(found(Wanted { text: Some("CALL 7".to_owned()), ..Wanted::default() }), ["call 7"]);
+        assert!(found(Wanted { least: 6_000_000, ..Wanted::default() }).is_empty());
+        let before = store.list(&Wanted { limit: 2, ..Wanted::default() }).unwrap()[1].cursor;
+        assert_eq!(found(Wanted { before: Some(before), ..Wanted::default() })[0], "call 27");
+        let (summary, spans) = store.get(trace(7)).unwrap();
+        assert_eq!((summary.services, spans.len()), (vec!["s1".to_owned()], 1));
+        assert!(matches!(store.get(trace(99)), Err(Error::UnknownTrace(_))));
+    }
+
+    #[test]
+    fn what_is_too_old_goes_and_of_too_much_ordinary_traces_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut writer) = filled(folder.path(), 2_000, &"x".repeat(1_000));
+        let names = || store.list(&Wanted { limit: 5_000, ..Wanted::default() }).unwrap();
+        let config = Traces { retention_days: 0, max_mb: 1, ..Traces::default() };
+        writer.clean(2_000_000_000_000, &config).unwrap();
+        let left = names();
+        assert!(left.len() < 1_000 && left.len() > 300, "{}", left.len());
+        assert_eq!(left.iter().filter(|trace| trace.kept_for == Why::Error).count(), 200, "errors stay");
+        let day = 86_400_000_000_000;
+        writer.clean(day + 1_900_000_000_000, &Traces { retention_days: 1, ..Traces::default() }).unwrap();
+        assert!(names().iter().all(|trace| trace.cursor >= 1_900_000_000_000));
+    }
+
+    #[test]
+    fn a_file_that_is_no_store_is_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("traces.db");
+        std::fs::write(
+            &file,
+            "not a database, but long enough to be taken for one by its length ".repeat(50),
+        )
+        .unwrap();
+        Store::open(&file).unwrap();
+        assert!(file.with_extension("unreadable").exists());
+    }
+}

@@ -198,13 +198,14 @@ impl App {
         if tokio::time::timeout(GRACE, calls.wait()).await.is_err() {
             tracing::warn!(left = calls.len(), "some calls did not end in time");
         }
+        // What was seen of them is written, and sent, before what sends it ends.
+        seeing.stop().await;
         shutdown.cancel();
         tasks.close();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
             tracing::warn!(left = tasks.len(), "some services did not end in time");
         }
         drop((services, flows, gateway));
-        seeing.stop().await;
         log.close();
         tokio::task::spawn_blocking(move || writer.join())
             .await?

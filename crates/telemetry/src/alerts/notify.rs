@@ -22,6 +22,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Until when Alertmanager takes an alert to fire that it is not told of again.
 const HOLDS: SignedDuration = SignedDuration::from_secs(240);
 
+/// The first evaluation is not long after the start.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// The fewest milliseconds between two evaluations.
 const LEAST_INTERVAL: u64 = 100;
 
@@ -39,7 +42,9 @@ pub async fn run(
     let config = telemetry.config().alerts.clone();
     let interval = Duration::from_millis(config.interval_ms.max(LEAST_INTERVAL));
     let mut told: Option<Instant> = None;
-    while shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+    let mut wait = interval.min(FIRST);
+    while shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_some() {
+        wait = interval;
         let seeing = telemetry.clone();
         // What is counted of thousands of tools takes some milliseconds.
         let work = tokio::task::spawn_blocking(move || {

@@ -19,6 +19,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 struct Stage {
     /// What came to the upstream as `traceparent`.
     parents: Arc<Mutex<Vec<String>>>,
+    upstream: Upstream,
     gateway: Gateway,
     _folder: tempfile::TempDir,
 }
@@ -37,7 +38,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let service = upstream.service("up", folder.path(), "");
         let gateway = Gateway::start(&format!("services:\n{service}{more}")).await;
-        Self { parents, gateway, _folder: folder }
+        Self { parents, upstream, gateway, _folder: folder }
     }
 
     /// The rows of a trace, once there are at least so many.
@@ -336,6 +337,45 @@ async fn a_tool_and_an_instance_have_packets() {
     for part in ["# Flow instance", "faulted", "up/read: ", "## What can be taken back"] {
         assert!(packet.contains(part), "{part}: {packet}");
     }
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_not_there_keeps_no_call_waiting_and_what_is_lost_is_counted() {
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let stage = Stage::new(&format!("telemetry: {{ otlp: {{ endpoint: \"http://{gone}\" }} }}\n")).await;
+    for _ in 0..50 {
+        assert_eq!(stage.gateway.call("up__read", &json!({}), &[]).await.status, 200);
+    }
+    eventually("the spans are counted as dropped", async || {
+        let text = stage.gateway.get("/metrics").await.text().await;
+        sample(&text, "trunkline_telemetry_dropped_total{reason=\"export\"}").filter(|count| *count >= 50.0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flow_goes_on_in_its_trace_after_a_crash() {
+    let mut stage = Stage::new("").await;
+    stage.upstream.let_through(0);
+    let plan =
+        json!({"plan": {"steps": [{"id": "r", "tool": "up__read", "args": {"a": 1}}]}, "wait_ms": 100});
+    let begun = stage.gateway.call("run_plan", &plan, &[("traceparent", PARENT)]).await.json().await;
+    assert_eq!(begun["result"]["structuredContent"]["status"], "running", "{begun}");
+    stage.gateway.kill().await;
+    stage.upstream.let_through(1 << 10);
+    stage.gateway.start_again().await;
+    let rows = eventually("the flow's span", async || {
+        let seen = stage.gateway.get(&format!("/v1/traces/{TRACE}")).await;
+        let rows = seen.json().await["rows"].as_array()?.clone();
+        rows.iter().any(|row| row["name"].as_str().unwrap().starts_with("flow ")).then_some(rows)
+    })
+    .await;
+    let row = |start: &str| {
+        let is = |row: &&Value| row["name"].as_str().unwrap().starts_with(start);
+        rows.iter().find(is).unwrap_or_else(|| panic!("{start}: {rows:?}"))
+    };
+    assert_eq!(row("step ")["parent_id"], row("flow ")["span_id"]);
+    assert_eq!(row("tools/call up/read")["parent_id"], row("step ")["span_id"]);
 }
 
 /// A receiver of JSON over HTTP.
