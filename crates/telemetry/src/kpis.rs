@@ -91,7 +91,7 @@ fn words(kpi: Kpi) -> (&'static str, &'static str) {
         }
         Kpi::ServiceDiscovery => (
             "Service Discovery Time",
-            "finding services and tools by what they can do: /v1/discover, /v1/search",
+            "finding services and tools by what they can do: /v1/discover, /v1/search, the tool for it",
         ),
         Kpi::DataTransformation => {
             ("Data Transformation Time", "the phase shape: a result is made to fit its caller")

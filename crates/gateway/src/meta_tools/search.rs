@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_model::{Call, CallContext, Failure, Outcome, ToolResult};
+use trunkline_telemetry::metrics::Kpi;
 
 use super::signature::{effects, signature, summary};
 use super::{CALL, DESCRIBE, SERVICE};
@@ -39,10 +40,12 @@ struct Given {
 pub(super) fn execute(gateway: &Gateway, call: &Call, context: &CallContext) -> Result<Outcome, Failure> {
     let Given { query, limit } = call.arguments.to().map_err(|error| Error::Params(error.to_string()))?;
     let limit = limit.unwrap_or(USUAL).clamp(1, MOST);
+    let begun = std::time::Instant::now();
     let found = gateway.catalog().search(&query, limit, |entry| {
         let spec = entry.tool.spec();
         spec.service.as_str() != SERVICE && entry.service.is_up() && gateway.shows(&context.principal, spec)
     });
+    gateway.telemetry().took(Kpi::ServiceDiscovery, begun.elapsed());
     gateway.searches.asked(context, &query, found.iter().map(|(entry, _)| entry.name.clone()));
     if found.is_empty() {
         let text = format!(
