@@ -22,6 +22,9 @@ use crate::span::{Span, Status};
 use crate::store::{Kept, Why, Writer};
 use crate::{Dropped, Error, Item, Telemetry, expand};
 
+/// About so many spans a call has: they are counted so where they are not made.
+const SPANS_OF_A_CALL: u64 = 10;
+
 /// How often the queue is looked at.
 const BEAT: Duration = Duration::from_millis(100);
 
@@ -188,37 +191,63 @@ impl Collector {
 
     fn take_call(&mut self, record: Box<CallRecord>) {
         let now = self.telemetry.clock().now();
-        self.telemetry.map().lock().called_at(&record, now);
         let why = self.why(&record);
         let trace = record.trace.trace;
         let keep = self.keep(trace, why);
-        if !keep && self.export.is_none() {
-            self.wait(trace, Item::Call(record));
+        self.telemetry.map().lock().called_at(&record, now, keep);
+        let sampled = record.parent.map(|_| record.trace.flags & 1 == 1);
+        let export = self.room_for(trace, sampled);
+        if !keep && export.is_none() {
+            self.pass(trace, record);
             return;
         }
         let protocol = self.protocol(&record);
         let spans = expand::spans(&record, self.telemetry.clock(), protocol.as_deref());
-        let sampled = record.parent.map(|_| record.trace.flags & 1 == 1);
-        self.export(&spans, sampled);
         if keep {
-            let exemplar = Exemplar {
-                trace,
-                value: crate::metrics::histogram::seconds(record.took),
-                time: timestamp(self.telemetry.clock().now()),
-            };
-            self.telemetry.metrics().stands_for(&record, exemplar);
+            if let Some(export) = export {
+                export.send(spans.clone());
+            }
+            let value = crate::metrics::histogram::seconds(record.took);
+            self.telemetry.metrics().stands_for(&record, Exemplar { trace, value, time: timestamp(now) });
             self.add(trace, spans, why);
+            return;
+        }
+        if let Some(export) = export {
+            export.send(spans);
+        }
+        self.pass(trace, record);
+    }
+
+    /// A call that is not kept. One that began its trace is the whole of it, unless it began a flow: nothing else of it can
+    /// fail.
+    fn pass(&mut self, trace: TraceId, record: Box<CallRecord>) {
+        let (service, _) = split(&record.target);
+        if record.parent.is_none() && service != "flows" {
+            self.telemetry.drop_of(Dropped::Sampled, 1);
         } else {
             self.wait(trace, Item::Call(record));
         }
+    }
+
+    /// A place among the spans that are sent, before any are made; what finds none is counted.
+    fn room_for(&self, trace: TraceId, sampled: Option<bool>) -> Option<mpsc::OwnedPermit<Vec<Span>>> {
+        let (export, settings) = self.export.as_ref()?;
+        if !settings.sends(trace, sampled) {
+            return None;
+        }
+        let permit = export.clone().try_reserve_owned().ok();
+        if permit.is_none() {
+            self.telemetry.drop_of(Dropped::Export, SPANS_OF_A_CALL);
+        }
+        permit
     }
 
     /// Spans of one trace that are whole already.
     fn take_spans(&mut self, spans: Vec<Span>, sampled: Option<bool>) {
         let Some(first) = spans.first() else { return };
         let (trace, received) = (first.trace, first.received);
-        if !received {
-            self.export(&spans, sampled);
+        if !received && let Some(export) = self.room_for(trace, sampled) {
+            export.send(spans.clone());
         }
         let error = spans.iter().any(|span| span.status == Status::Error);
         let why = if error { Why::Error } else { Why::Ordinary };
@@ -329,15 +358,6 @@ impl Collector {
         let Some(items) = self.waiting.remove(&trace) else { return };
         self.waits -= items.len();
         self.telemetry.drop_of(Dropped::Sampled, items.len() as u64);
-    }
-
-    fn export(&self, spans: &[Span], sampled: Option<bool>) {
-        if let (Some((export, settings)), Some(first)) = (&self.export, spans.first())
-            && settings.sends(first.trace, sampled)
-            && export.try_send(spans.to_vec()).is_err()
-        {
-            self.telemetry.drop_of(Dropped::Export, spans.len() as u64);
-        }
     }
 
     /// The protocol of a call's service, as it was when it was last asked for.

@@ -24,6 +24,9 @@ const MAX_EDGES: usize = 4_000;
 /// How many spans are remembered, so that their children find them.
 const MAX_SPANS: usize = 50_000;
 
+/// For so long after spans were received others are expected, in nanoseconds.
+const RECEIVES: u64 = 600_000_000_000;
+
 /// Calls are counted in slots of this many seconds, so many of them.
 const SLOT: u64 = 10;
 const SLOTS: usize = 30;
@@ -163,6 +166,8 @@ pub struct Map {
     names: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     began: u64,
     now: u64,
+    /// When spans were last received.
+    received: u64,
 }
 
 #[derive(Clone)]
@@ -181,8 +186,10 @@ impl Map {
         self.now = self.now.max(now);
     }
 
-    pub(crate) fn called_at(&mut self, record: &CallRecord, now: u64) {
+    /// A call was made. Its spans are remembered where it is kept, or where others send theirs.
+    pub(crate) fn called_at(&mut self, record: &CallRecord, now: u64, kept: bool) {
         self.tick(now);
+        let remembers = kept || (self.received > 0 && now - self.received.min(now) < RECEIVES);
         // A tool's own error, and what a caller is refused, are no failures of anyone on the way.
         let failed = record.ending == Ending::Failed;
         let door = match record.door {
@@ -193,7 +200,7 @@ impl Map {
         if door.0 == NodeKind::Door {
             let who = (NodeKind::Principal, record.principal.id.clone());
             self.count(who.clone(), door.clone(), now, record.took, failed);
-            if let Some(parent) = record.parent {
+            if let Some(parent) = record.parent.filter(|_| remembers) {
                 self.child(parent, Orphan { node: who, time: now, took: record.took, failed });
             }
         }
@@ -208,6 +215,9 @@ impl Map {
         if door.0 != NodeKind::Flows || service.0 != NodeKind::Flows {
             self.count(door, service.clone(), now, record.took, failed);
         }
+        if !remembers {
+            return;
+        }
         let attempts = record.attempts.lock();
         for attempt in attempts.iter() {
             self.remember(attempt.span, service.clone());
@@ -216,6 +226,7 @@ impl Map {
 
     pub(crate) fn received_at(&mut self, spans: &[Span], now: u64) {
         self.tick(now);
+        self.received = now;
         for span in spans {
             let node = (NodeKind::Beyond, span.service.clone());
             let failed = span.status == Status::Error;
