@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use trunkline_model::{Service, ServiceId};
 
 use crate::discover::About;
-use crate::search::{Hit, SearchIndex};
+use crate::search::{Hit, Nearness, SearchIndex};
 pub use entries::{ItemEntry, ToolEntry};
 pub use snapshot::Snapshot;
 
@@ -133,6 +133,18 @@ impl Catalog {
         let hits = self.search.read().search(request, limit, may);
         let entry = |hit: Hit| Some((snapshot.tools.get(&hit.key)?.clone(), hit.score));
         hits.into_iter().filter_map(entry).collect()
+    }
+
+    /// How near a request is to a tool, whatever else there is.
+    #[must_use]
+    pub fn nearness(&self, request: &str, tool: &ToolEntry) -> Nearness {
+        self.search.read().nearness(request, &tool.name, &tool.tool.spec().name).unwrap_or_default()
+    }
+
+    /// A request with its misspelt words put right, as far as some tool has them.
+    #[must_use]
+    pub fn spelled(&self, request: &str) -> String {
+        self.search.read().spelled(request)
     }
 
     /// Learns that a tool has met a request in plain words.

@@ -90,6 +90,12 @@ impl Table {
         Ok(Self { pieces, longest, scales, rows })
     }
 
+    /// Whether a word is a piece of its own: one that many texts have.
+    #[must_use]
+    pub fn knows(&self, word: &str) -> bool {
+        self.pieces.contains_key(word)
+    }
+
     fn nothing() -> Self {
         Self { pieces: HashMap::new(), longest: 0, scales: Vec::new(), rows: Cow::Borrowed(&[]) }
     }

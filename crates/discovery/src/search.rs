@@ -41,6 +41,9 @@ const LIKELY: usize = 1_024;
 /// And with so many others.
 const COMPARED: usize = 256;
 
+/// The most words of a request that are put right.
+const MOST_SPELLED: usize = 8;
+
 /// The longest request that is read, in bytes; of more only the beginning is.
 const LONGEST: usize = 16 << 10;
 
@@ -90,6 +93,29 @@ pub struct Hit {
     pub key: Arc<str>,
     /// How well it fits, from 0 to 1 beside the best of this request.
     pub score: f32,
+}
+
+/// How near a request is to a tool, whatever else there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Nearness {
+    /// How alike they are in meaning, from -1 to 1.
+    pub meaning: f32,
+    /// The share of the request's words that the tool has, rare words counting more, from 0 to 1. Words that no tool has count as the
+    /// rarest.
+    pub words: f32,
+    /// How sure earlier requests make it, from 0 to 1.
+    pub learned: f32,
+    /// The share of the words of the tool's name that the request has, from 0 to 1.
+    pub name: f32,
+}
+
+impl Nearness {
+    /// All of it in one number, from 0 to 1.
+    #[must_use]
+    pub fn sure(&self) -> f32 {
+        let both = 0.6 * self.meaning.max(0.0) + 0.4 * self.words;
+        both.max(self.learned).clamp(0.0, 1.0)
+    }
 }
 
 /// The tools, by the words that they are told of with.
@@ -221,6 +247,66 @@ impl SearchIndex {
         self.postings.resize_with(self.words.len(), Vec::new);
         let tool = self.numbers.get_key_value(tool).map_or_else(|| Arc::from(tool), |(tool, _)| tool.clone());
         self.learned.learn(&tool, words, &self.table.encode(request));
+    }
+
+    /// How near a request is to a tool of this name of its own. None where there is no such tool.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a count of tools")]
+    pub fn nearness(&self, request: &str, tool: &str, name: &str) -> Option<Nearness> {
+        let request = beginning(request, LONGEST);
+        let number = *self.numbers.get(tool)?;
+        let meant = self.table.encode(request);
+        let meaning = self.meanings.compare(&meant, &[number])[0];
+        let all = self.numbers.len() as f32;
+        let (mut shared, mut total) = (0.0, f32::MIN_POSITIVE);
+        let mut asked = Vec::new();
+        self.words.each(request, |word| {
+            if !asked.contains(&word) {
+                asked.push(word);
+            }
+        });
+        for word in asked {
+            let postings = word.map_or(&[][..], |word| &self.postings[word as usize]);
+            let having = postings.len() as f32;
+            let rare = (1.0 + (all - having + 0.5) / (having + 0.5)).ln();
+            total += rare;
+            if postings.iter().any(|(other, _)| *other == number) {
+                shared += rare;
+            }
+        }
+        let mut words = Vec::new();
+        self.words.known(request, |word| words.push(word));
+        words.sort_unstable();
+        words.dedup();
+        let (mut of_name, mut said) = (0.0_f32, 0.0);
+        self.words.known(name, |word| {
+            of_name += 1.0;
+            said += f32::from(u8::from(words.contains(&word)));
+        });
+        let (sure, votes) = self.learned.votes(&words, &meant);
+        let vote = votes.iter().find(|(voted, _)| &****voted == tool).map_or(0.0, |(_, vote)| *vote);
+        Some(Nearness { meaning, words: shared / total, learned: sure * vote, name: said / of_name.max(1.0) })
+    }
+
+    /// A request with its misspelt words put right, as far as they are near to a word that some tool has.
+    #[must_use]
+    pub fn spelled(&self, request: &str) -> String {
+        let request = beginning(request, LONGEST);
+        let mut right = String::with_capacity(request.len());
+        let mut left = MOST_SPELLED;
+        for part in request.split_inclusive(|letter: char| !letter.is_alphabetic()) {
+            let word = part.trim_end_matches(|letter: char| !letter.is_alphabetic());
+            let small = word.len() >= 4 && word.bytes().all(|letter| letter.is_ascii_lowercase());
+            let near = if small && left > 0 && !self.table.knows(word) {
+                left -= 1;
+                self.words.nearest(word)
+            } else {
+                None
+            };
+            right.push_str(near.unwrap_or(word));
+            right.push_str(&part[word.len()..]);
+        }
+        right
     }
 
     /// How long each field is on average, over the tools that there are.
@@ -364,6 +450,12 @@ impl SearchIndex {
             }
         }
     }
+}
+
+/// The clauses of a request; itself where it has but one.
+#[must_use]
+pub fn clauses_of(request: &str) -> Vec<&str> {
+    clauses::of(beginning(request, LONGEST))
 }
 
 /// What a tool says of itself, as the table was trained on it.

@@ -4,6 +4,7 @@
 //! `call_tool` is never executed as itself: a door takes the call out of it that it carries ([`unwrap`]), so that policy, limits,
 //! the record and everything that a call may come to (questions, progress, tasks) are those of the tool that is meant.
 
+mod ask;
 mod describe;
 mod listing;
 mod read;
@@ -39,6 +40,7 @@ const MOST_REMEMBERED: usize = 8_192;
 const SEARCH: &str = "search_tools";
 const DESCRIBE: &str = "describe_tool";
 const CALL: &str = "call_tool";
+const ASK: &str = "ask";
 pub(crate) const READ: &str = "read_result";
 
 /// The meta-tools as a service.
@@ -53,6 +55,7 @@ enum Kind {
     Describe,
     Call,
     Read,
+    Ask,
 }
 
 struct MetaTool {
@@ -115,13 +118,16 @@ impl Tool for MetaTool {
         call: &'a Call,
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        if let (Kind::Ask, Some(gateway)) = (self.kind, self.gateway.upgrade()) {
+            return Box::pin(async move { ask::execute(&gateway, call, context).await });
+        }
         let done = match self.gateway.upgrade() {
             None => Err(Error::Cancelled.into()),
             Some(gateway) => match self.kind {
                 Kind::Search => search::execute(&gateway, call, context),
                 Kind::Describe => describe::execute(&gateway, call, context),
                 Kind::Read => read::execute(&gateway, call, context),
-                Kind::Call => Err(Error::Params(format!(
+                Kind::Ask | Kind::Call => Err(Error::Params(format!(
                     "{CALL} is for agents that are connected; name the tool itself in its place"
                 ))
                 .into()),
@@ -171,11 +177,12 @@ impl Gateway {
     }
 }
 
-fn specs() -> [(Kind, ToolSpec); 4] {
+fn specs() -> [(Kind, ToolSpec); 5] {
     [
         (Kind::Search, spec(SEARCH, search::DESCRIPTION, search::input(), Effects::READ_ONLY)),
         (Kind::Describe, spec(DESCRIBE, describe::DESCRIPTION, describe::input(), Effects::READ_ONLY)),
         (Kind::Call, spec(CALL, unwrap::DESCRIPTION, unwrap::input(), Effects::default())),
+        (Kind::Ask, spec(ASK, ask::DESCRIPTION, ask::input(), Effects::default())),
         (Kind::Read, spec(READ, read::DESCRIPTION, read::input(), Effects::READ_ONLY)),
     ]
 }

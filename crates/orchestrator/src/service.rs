@@ -39,6 +39,12 @@ pub fn steers(name: &str) -> bool {
     matches!(name, "begin" | "transact" | "commit" | "rollback" | "get_run")
 }
 
+/// Whether a tool of the service is one that is always there, and no named flow.
+#[must_use]
+pub fn is_built_in(name: &str) -> bool {
+    steers(name) || name == "run_plan" || name == choreography::PUBLISH
+}
+
 /// What is left of a call's time for its answer.
 const MARGIN: Duration = Duration::from_millis(250);
 

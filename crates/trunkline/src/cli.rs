@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Data goes to standard output, everything else to standard error.
 
+mod ask;
 mod audit;
 mod call;
 mod chaos;
@@ -50,6 +51,8 @@ enum Command {
     Tools(tools::Tools),
     /// Call a tool of the running gateway.
     Call(call::Call),
+    /// Do what is asked in plain words.
+    Ask(ask::Ask),
     /// Show what has happened, or publish an event.
     Events(events::Events),
     /// Show who did what, and what came of it.
@@ -98,6 +101,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Doctor(doctor) => doctor.run(),
         Command::Tools(tools) => tools.run(),
         Command::Call(call) => call.run(),
+        Command::Ask(ask) => ask.run(),
         Command::Events(events) => events.run(),
         Command::Audit(audit) => audit.run(),
         Command::Flow(flow) => flow.run(),

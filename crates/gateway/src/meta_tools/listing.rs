@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_discovery::ToolEntry;
 
-use super::{CALL, DESCRIBE, SEARCH, SERVICE};
+use super::{ASK, CALL, DESCRIBE, SEARCH, SERVICE};
 
 /// Which tools clients are told of by `tools/list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,5 +79,6 @@ pub(crate) fn is_listed(entry: &ToolEntry, whole: bool) -> bool {
     let finds = spec.service.as_str() == SERVICE && matches!(&*spec.name, SEARCH | DESCRIBE | CALL);
     let plans =
         spec.service.as_str() == trunkline_orchestrator::service::SERVICE && &*spec.name == "run_plan";
-    if whole { !finds } else { finds || plans }
+    let asks = spec.service.as_str() == SERVICE && &*spec.name == ASK;
+    if whole { !finds } else { finds || plans || asks }
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::client::ServerArgs;
+use super::client::{Client, ServerArgs};
 use super::output::{Format, plain_lines, print, print_data, say};
 use super::stop::Stop;
 use super::{OutputArgs, block_on};
@@ -62,22 +62,32 @@ impl Call {
         if let Some(transaction) = self.transaction {
             client = client.with("trunkline-transaction", transaction);
         }
-        let path = format!("{}:call", self.tool);
-        let body = Value::Object(arguments).to_string();
-        let answer: Answer = block_on(client.post(&["v1", "tools", &path], body))?;
-        match self.output.output {
-            Format::Table => print(&text(&answer))?,
-            format => print_data(format, &answer, |_| String::new())?,
-        }
-        if answer.outcome == "input_required" {
-            say(&format_args!(
-                "the tool asks for input, which this command can't give (call {}); an MCP client can",
-                answer.call_id
-            ));
-            return Err(Stop::InputRequired);
-        }
-        if answer.is_error { Err(Stop::ToolError) } else { Ok(()) }
+        call(&client, &self.tool, arguments, self.output.output)
     }
+}
+
+/// Calls a tool and prints its answer.
+pub(super) fn call(
+    client: &Client,
+    tool: &str,
+    arguments: Map<String, Value>,
+    format: Format,
+) -> Result<(), Stop> {
+    let path = format!("{tool}:call");
+    let body = Value::Object(arguments).to_string();
+    let answer: Answer = block_on(client.post(&["v1", "tools", &path], body))?;
+    match format {
+        Format::Table => print(&text(&answer))?,
+        format => print_data(format, &answer, |_| String::new())?,
+    }
+    if answer.outcome == "input_required" {
+        say(&format_args!(
+            "the tool asks for input, which this command can't give (call {}); an MCP client can",
+            answer.call_id
+        ));
+        return Err(Stop::InputRequired);
+    }
+    if answer.is_error { Err(Stop::ToolError) } else { Ok(()) }
 }
 
 pub(super) fn usage(reason: String) -> Stop {

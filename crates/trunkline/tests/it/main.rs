@@ -1,6 +1,7 @@
 //! Integration tests of the configuration, the command line, the documentation and the doors.
 #![cfg(test)]
 
+mod ask;
 mod bad_input;
 mod cache;
 mod chaos;

@@ -18,7 +18,7 @@ async fn a_tool_is_found_read_about_and_called_by_clients_of_both_eras() {
     let shop = Shop::start().await;
     let gateway = Gateway::start(&format!("{}{SEARCH}", shop.config(""))).await;
     let modern = Modern::new(gateway.address);
-    assert_eq!(modern.tools().await, ["run_plan", "search_tools", "describe_tool", "call_tool"]);
+    assert_eq!(modern.tools().await, ["run_plan", "search_tools", "describe_tool", "call_tool", "ask"]);
 
     let found = text(&modern.call("search_tools", json!({"query": "which item is that"})).await);
     assert!(found.contains("shop-stock__getItem(sku: string") && found.contains("[read-only]"), "{found}");
@@ -95,7 +95,7 @@ async fn few_tools_are_listed_whole_and_many_by_search_as_the_client_wants() {
     assert!(client.tools().await.contains(&"shop-stock__getItem".to_owned()));
     let short = "doors: { listing: { most_tokens: 500 } }\n";
     gateway.configure(&format!("{}{short}", shop.config("")));
-    eventually("the list is short", async || (client.tools().await.len() == 4).then_some(())).await;
+    eventually("the list is short", async || (client.tools().await.len() == 5).then_some(())).await;
     // What is not listed can be called all the same.
     let called = client.call("shop-stock__getItem", json!({"sku": "cosy-wool"})).await;
     assert!(called["result"]["content"].is_array(), "{called}");
