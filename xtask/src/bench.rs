@@ -37,6 +37,19 @@ pub(crate) enum Name {
         #[arg(long)]
         table: Option<std::path::PathBuf>,
     },
+    /// How well and how fast requests in plain words become arguments of a call.
+    Arguments {
+        /// Folders with tools.jsonl and queries.jsonl that have calls, or folders of such; the development sets where left out.
+        folders: Vec<std::path::PathBuf>,
+    },
+    /// How well and how fast requests find their intent, with 20 examples of each.
+    Intent {
+        /// Folders with train.jsonl and queries.jsonl, or folders of such; the development sets where left out.
+        folders: Vec<std::path::PathBuf>,
+        /// This table of embeddings in place of the built-in one.
+        #[arg(long)]
+        table: Option<std::path::PathBuf>,
+    },
     /// How many tokens a model reads and writes for some tasks: all tools listed, searched, planned.
     Tokens {
         /// Folders with tools.jsonl; two of the development sets where left out.
@@ -57,7 +70,9 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
         Name::Resilience => crates::run("trunkline-resilience", "guard"),
         Name::Overload => crates::doors("overload"),
         Name::Cache => crates::doors("cache"),
-        Name::Search { folders, learn, table } => crates::search(folders, *learn, table.as_deref()),
+        Name::Search { folders, learn, table } => crates::sets("search", folders, *learn, table.as_deref()),
+        Name::Arguments { folders } => crates::sets("arguments", folders, false, None),
+        Name::Intent { folders, table } => crates::sets("intent", folders, false, table.as_deref()),
         Name::Tokens { folders } => tokens::run(folders),
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),

@@ -12,9 +12,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use jiff::civil::{DateTime, date};
+use jiff::Timestamp;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use trunkline_discovery::arguments::training::{Example, WEIGHTS, examples};
 use trunkline_discovery::arguments::{Form, Request};
@@ -119,7 +122,7 @@ impl Task {
     }
 
     fn request(&self) -> Request<'_> {
-        Request { text: &self.text, now: now(), known: &[] }
+        Request { text: &self.text, now: &NOW, known: &[] }
     }
 
     /// Is the value, or that there is none, right at a path?
@@ -134,9 +137,8 @@ impl Task {
     }
 }
 
-fn now() -> DateTime {
-    date(2023, 10, 1).at(9, 0, 0, 0)
-}
+/// 2023-10-01, 09:00 UTC.
+static NOW: LazyLock<Zoned> = LazyLock::new(|| Timestamp::constant(1_696_150_800, 0).to_zoned(TimeZone::UTC));
 
 fn right(accept: &Map<String, Value>, path: &[String], value: Option<&Value>) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };

@@ -9,6 +9,7 @@
     reason = "a benchmark prints, and counts"
 )]
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,15 @@ use trunkline_discovery::search::{Document, Mix, SearchIndex};
 const EXAMPLES: usize = 20;
 
 fn main() {
-    let given: Vec<PathBuf> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).map(PathBuf::from).collect();
+    let (mut given, mut table) = (Vec::new(), Table::built_in());
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--table" {
+            table = words.next().and_then(|file| read(Path::new(&file))).unwrap_or(table);
+        } else if !word.starts_with("--") {
+            given.push(PathBuf::from(word));
+        }
+    }
     let mut folders = Vec::new();
     for folder in given {
         if folder.join("train.jsonl").is_file() {
@@ -39,15 +48,25 @@ fn main() {
         println!("there is nothing to measure: name folders with train.jsonl and queries.jsonl");
     }
     for folder in folders {
-        measure(&folder);
+        measure(&folder, table);
     }
+}
+
+/// A table that was read from a file, for as long as the measurement runs.
+fn read(file: &Path) -> Option<&'static Table> {
+    let table =
+        Table::read(Cow::Owned(fs::read(file).ok()?)).inspect_err(|error| println!("{error}")).ok()?;
+    Some(Box::leak(Box::new(table)))
 }
 
 fn lines(path: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let line = |line: &str| {
         let value: Value = serde_json::from_str(line).ok()?;
-        Some((value["text"].as_str()?.to_owned(), value["relevant"][0].as_str().unwrap_or_default().to_owned()))
+        Some((
+            value["text"].as_str()?.to_owned(),
+            value["relevant"][0].as_str().unwrap_or_default().to_owned(),
+        ))
     };
     text.lines().filter_map(line).collect()
 }
@@ -69,9 +88,9 @@ fn sample(folder: &Path) -> Vec<(String, String)> {
     all
 }
 
-fn measure(folder: &Path) {
+fn measure(folder: &Path, table: &'static Table) {
     let examples = sample(folder);
-    let mut intents = Intents::new();
+    let mut intents = Intents::with(table);
     let start = Instant::now();
     for (text, intent) in &examples {
         if let Err(error) = intents.example(intent, text) {
@@ -80,7 +99,7 @@ fn measure(folder: &Path) {
         }
     }
     let learned = start.elapsed() / examples.len().max(1) as u32;
-    let mut index = SearchIndex::with(Table::built_in(), Mix { meaning: 0.0, clauses: 0.0 });
+    let mut index = SearchIndex::with(table, Mix { meaning: 0.0, clauses: 0.0, learned: 0.0 });
     for (number, (text, _)) in examples.iter().enumerate() {
         index.insert(&Arc::from(number.to_string()), &Document { description: text, ..Document::default() });
     }
@@ -104,20 +123,27 @@ fn measure(folder: &Path) {
         inside.push(known(&guesses));
         taken += usize::from(known(&guesses) >= 0.5);
     }
-    let error: f64 = calibration.iter().map(|(sure, good, _)| (sure - good).abs()).sum::<f64>() / queries.len().max(1) as f64;
-    let outside: Vec<f32> = lines(&folder.join("oos.jsonl")).iter().map(|(text, _)| known(&intents.guess(text, 3))).collect();
+    let error: f64 = calibration.iter().map(|(sure, good, _)| (sure - good).abs()).sum::<f64>()
+        / queries.len().max(1) as f64;
+    let outside: Vec<f32> =
+        lines(&folder.join("oos.jsonl")).iter().map(|(text, _)| known(&intents.guess(text, 3))).collect();
     let refused = outside.iter().filter(|known| **known < 0.5).count();
     times.sort_unstable();
-    let at = |share: f64| times.get(((times.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(Duration::ZERO);
+    let at = |share: f64| {
+        times.get(((times.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(Duration::ZERO)
+    };
     let percent = |part: usize, of: usize| 100.0 * part as f64 / of.max(1) as f64;
-    println!("{}", json!({
-        "bench": "intent", "set": folder.file_name().unwrap_or_default().to_string_lossy(), "examples": examples.len(), "queries": queries.len(),
-        "accuracy": percent(right, queries.len()), "accuracy_bm25_nearest": percent(base, queries.len()),
-        "calibration_error": error, "in_scope_taken": percent(taken, queries.len()),
-        "out_of_scope_auroc": if outside.is_empty() { Value::Null } else { json!(auroc(&inside, &outside)) },
-        "out_of_scope_refused": if outside.is_empty() { Value::Null } else { json!(percent(refused, outside.len())) },
-        "p50_us": at(0.5).as_secs_f64() * 1e6, "p99_us": at(0.99).as_secs_f64() * 1e6, "example_us": learned.as_secs_f64() * 1e6,
-    }));
+    println!(
+        "{}",
+        json!({
+            "bench": "intent", "set": folder.file_name().unwrap_or_default().to_string_lossy(), "examples": examples.len(), "queries": queries.len(),
+            "accuracy": percent(right, queries.len()), "accuracy_bm25_nearest": percent(base, queries.len()),
+            "calibration_error": error, "in_scope_taken": percent(taken, queries.len()),
+            "out_of_scope_auroc": if outside.is_empty() { Value::Null } else { json!(auroc(&inside, &outside)) },
+            "out_of_scope_refused": if outside.is_empty() { Value::Null } else { json!(percent(refused, outside.len())) },
+            "p50_us": at(0.5).as_secs_f64() * 1e6, "p99_us": at(0.99).as_secs_f64() * 1e6, "example_us": learned.as_secs_f64() * 1e6,
+        })
+    );
 }
 
 /// How sure it is that any of the intents is meant.
@@ -127,6 +153,18 @@ fn known(guesses: &[trunkline_discovery::intent::Guess]) -> f32 {
 
 /// How often one that is in scope is surer than one that is not.
 fn auroc(inside: &[f32], outside: &[f32]) -> f64 {
-    let wins = |one: &f32| outside.iter().map(|other| if one > other { 1.0 } else { f64::from(u8::from(one.to_bits() == other.to_bits())) / 2.0 }).sum::<f64>();
+    let wins =
+        |one: &f32| {
+            outside
+                .iter()
+                .map(|other| {
+                    if one > other {
+                        1.0
+                    } else {
+                        f64::from(u8::from(one.to_bits() == other.to_bits())) / 2.0
+                    }
+                })
+                .sum::<f64>()
+        };
     inside.iter().map(wins).sum::<f64>() / (inside.len() * outside.len()).max(1) as f64
 }

@@ -4,6 +4,7 @@
 //! parameter then weighs what it could take, or that it is left out, by a log-linear model over what a value looks like and what
 //! stands around it; the best pairs win, and no text is used for two. What comes of it fits the schema, or is told as missing.
 
+mod assignment;
 mod candidates;
 mod dates;
 mod features;
@@ -16,18 +17,22 @@ mod weights;
 
 use std::ops::Range;
 
-use jiff::civil::DateTime;
+use jiff::Zoned;
 use rust_stemmers::{Algorithm, Stemmer};
 use serde_json::{Map, Value};
 use trunkline_model::{Json, Schema};
 
 use crate::embed::Table;
-use candidates::{Candidate, Make, Reading};
+use assignment::Choice;
+use candidates::{Candidate, Reading};
 use features::Hits;
 use parameters::Parameter;
 
 /// How much less sure than of leaving it out one has to be of a value that is required. Below it is asked for.
 const DARE: f32 = -2.5;
+
+/// The same for a value that need not be there.
+const DARE_OPTIONAL: f32 = -1.6;
 
 /// How sure a value is that was taken from the conversation, by the name of the parameter.
 const REMEMBERED: f32 = 0.7;
@@ -46,7 +51,7 @@ pub struct Request<'a> {
     /// The words. Of more than 8 KiB only the beginning is read.
     pub text: &'a str,
     /// What "tomorrow" is counted from, in the caller's zone.
-    pub now: DateTime,
+    pub now: &'a Zoned,
     /// Values from the conversation, the likeliest first.
     pub known: &'a [Known],
 }
@@ -131,14 +136,6 @@ impl Filled {
     }
 }
 
-/// A candidate for a parameter, and how far it is better than leaving that out.
-struct Pair {
-    parameter: usize,
-    candidate: Candidate,
-    lead: f32,
-    confidence: f32,
-}
-
 impl Form {
     /// Makes a tool's schema ready.
     #[must_use]
@@ -153,50 +150,43 @@ impl Form {
     #[must_use]
     pub fn fill(&self, request: &Request<'_>) -> Filled {
         let reading = Reading::new(request.text, request.now);
-        let mut pairs = Vec::new();
-        for (at, parameter) in self.parameters.iter().enumerate() {
-            self.weigh(&reading, at, parameter, &mut pairs);
-        }
-        pairs.sort_by(|a, b| b.lead.total_cmp(&a.lead));
+        let weighed: Vec<Vec<Choice>> =
+            self.parameters.iter().map(|parameter| self.weigh(&reading, parameter)).collect();
         let mut found: Vec<(usize, Found)> = Vec::new();
-        let mut used: Vec<Range<usize>> = Vec::new();
-        for pair in pairs {
-            let Candidate { start, end, value, make, .. } = pair.candidate;
-            let alone = !matches!(make, Make::Yes | Make::No | Make::Said | Make::Alike);
-            let clash = alone && used.iter().any(|used| used.start < end && start < used.end);
-            if clash || found.iter().any(|(at, _)| *at == pair.parameter) {
-                continue;
-            }
-            if alone {
-                used.push(start..end);
-            }
-            let path = pointer(&self.parameters[pair.parameter].path);
+        for (at, (taken, choices)) in assignment::of(&weighed).into_iter().zip(weighed).enumerate() {
+            let Some(choice) = taken.and_then(|taken| choices.into_iter().nth(taken)) else { continue };
+            let Candidate { start, end, value, .. } = choice.candidate;
+            let path = pointer(&self.parameters[at].path);
             found.push((
-                pair.parameter,
-                Found { path, value, source: Source::Request(start..end), confidence: pair.confidence },
+                at,
+                Found { path, value, source: Source::Request(start..end), confidence: choice.confidence },
             ));
         }
         self.sort(&mut found);
         self.finish(found, request.known)
     }
 
-    fn weigh(&self, reading: &Reading<'_>, at: usize, parameter: &Parameter, pairs: &mut Vec<Pair>) {
+    /// What a parameter could take, the best first.
+    fn weigh(&self, reading: &Reading<'_>, parameter: &Parameter) -> Vec<Choice> {
         let hits = Hits::new(reading, parameter);
         let candidates = reading.candidates(parameter);
         let nothing = features::score(&features::of_nothing(parameter, &hits, candidates.len()));
-        let scores: Vec<f32> = candidates
-            .iter()
-            .map(|candidate| features::score(&features::of(reading, &self.tool, parameter, &hits, candidate)))
-            .collect();
+        let score =
+            |candidate| features::score(&features::of(reading, &self.tool, parameter, &hits, candidate));
+        let scores: Vec<f32> = candidates.iter().map(score).collect();
         let most = scores.iter().copied().fold(nothing, f32::max);
         let total: f32 = scores.iter().chain([&nothing]).map(|score| (score - most).exp()).sum();
-        let least = if parameter.required { DARE } else { 0.0 };
+        let least = if parameter.required { DARE } else { DARE_OPTIONAL };
+        let mut choices: Vec<Choice> = Vec::new();
         for (candidate, score) in candidates.into_iter().zip(scores) {
-            let lead = score - nothing;
-            if lead > least {
-                pairs.push(Pair { parameter: at, candidate, lead, confidence: (score - most).exp() / total });
+            let gain = score - nothing - least;
+            if gain > 0.0 {
+                choices.push(Choice { candidate, gain, confidence: (score - most).exp() / total });
             }
         }
+        choices.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+        choices.truncate(assignment::CHOICES);
+        choices
     }
 
     /// Gives those of several parameters that differ by a number only (`point1`, `point2`) their values in the order of the request.
@@ -205,7 +195,10 @@ impl Form {
             let parameter = &self.parameters[at];
             let name = parameter.path.last().map_or("", String::as_str);
             let bare = name.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '_');
-            let bare = ["first_", "second_", "third_"].iter().find_map(|word| bare.strip_prefix(word)).unwrap_or(bare);
+            let bare = ["first_", "second_", "third_"]
+                .iter()
+                .find_map(|word| bare.strip_prefix(word))
+                .unwrap_or(bare);
             (bare.len() < name.len()).then_some((bare, parameter.want))
         };
         found.sort_by_key(|(at, _)| *at);
@@ -327,3 +320,6 @@ fn wanted(parameter: &Parameter) -> String {
     }
     name
 }
+
+#[cfg(test)]
+mod tests;

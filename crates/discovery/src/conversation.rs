@@ -149,11 +149,18 @@ impl Conversation {
     }
 
     fn used(&mut self, tool: &str, arguments: &Value, at: u64) {
-        let before = self.tools.iter().position(|used| used.tool == tool).and_then(|place| self.tools.remove(place));
+        let before =
+            self.tools.iter().position(|used| used.tool == tool).and_then(|place| self.tools.remove(place));
         let times = before.map_or(0, |used| used.times).saturating_add(1);
         // What is too large to keep is not repeated.
-        let arguments = if arguments.to_string().len() <= 4 * LONGEST { arguments.clone() } else { Value::Null };
-        self.tools.push_front(Used { tool: beginning(tool, 4 * LONGEST_NAME).to_owned(), times, at, arguments });
+        let arguments =
+            if arguments.to_string().len() <= 4 * LONGEST { arguments.clone() } else { Value::Null };
+        self.tools.push_front(Used {
+            tool: beginning(tool, 4 * LONGEST_NAME).to_owned(),
+            times,
+            at,
+            arguments,
+        });
         self.tools.truncate(TOOLS);
     }
 
@@ -166,7 +173,9 @@ impl Conversation {
                         Value::Object(_) => self.read(value, name, row, at, depth + 1),
                         Value::Array(_) => self.read(value, single(name), row, at, depth + 1),
                         // The `id` of an order is what others call `order_id`.
-                        _ if name == "id" && !own.is_empty() => self.keep(&format!("{own}_id"), value, row, at),
+                        _ if name == "id" && !own.is_empty() => {
+                            self.keep(&format!("{own}_id"), value, row, at)
+                        }
                         _ => self.keep(name, value, row, at),
                     }
                 }
@@ -184,7 +193,13 @@ impl Conversation {
     fn keep(&mut self, name: &str, value: &Value, row: usize, at: u64) {
         if fits(name, value) {
             self.entities.retain(|had| had.name != name || had.value != *value || had.row != row);
-            self.entities.push_front(Entity { name: name.to_owned(), value: value.clone(), row, turn: self.turn, at });
+            self.entities.push_front(Entity {
+                name: name.to_owned(),
+                value: value.clone(),
+                row,
+                turn: self.turn,
+                at,
+            });
             self.entities.truncate(ENTITIES);
         }
     }
@@ -209,7 +224,9 @@ impl Conversation {
             }
         };
         let mut referred = false;
-        if pointer.same && let Some(Value::Object(members)) = fresh.tools.front().map(|used| &used.arguments) {
+        if pointer.same
+            && let Some(Value::Object(members)) = fresh.tools.front().map(|used| &used.arguments)
+        {
             referred = true;
             members.iter().for_each(|(name, value)| add(name, value));
         }
@@ -226,7 +243,8 @@ impl Conversation {
         } else if pointer.that {
             for entity in &fresh.entities {
                 // "that order" is no customer.
-                let fits = pointer.nouns.is_empty() || pointer.nouns.iter().any(|noun| entity.name.to_lowercase().contains(&**noun));
+                let fits = pointer.nouns.is_empty()
+                    || pointer.nouns.iter().any(|noun| entity.name.to_lowercase().contains(&**noun));
                 if fits {
                     referred = true;
                     add(&entity.name, &entity.value);
@@ -280,7 +298,8 @@ fn single(name: &str) -> &str {
 /// The last of a list.
 const LAST: usize = usize::MAX;
 
-const ORDINALS: [&str; 10] = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+const ORDINALS: [&str; 10] =
+    ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 
 /// What the words of a request point to.
 #[derive(Debug, Default, PartialEq)]

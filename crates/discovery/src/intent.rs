@@ -12,6 +12,7 @@ mod words;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use crate::embed::Table;
 pub use error::Error;
 use ridge::{Ridge, dot};
 use words::Reader;
@@ -24,17 +25,17 @@ const EXAMPLES: usize = 20_000;
 const NEAREST: f32 = 0.6;
 
 /// From scores to shares: how far apart they are drawn.
-const SHARPNESS: f32 = 12.0;
+const SHARPNESS: f32 = 30.0;
 
 /// Where a request as near as that to an intent is as likely meant as not, and how sharply that turns.
-const HALF: f32 = 0.42;
-const TURN: f32 = 14.0;
+const HALF: f32 = 0.38;
+const TURN: f32 = 22.0;
 
 /// At least so sure, or nothing is understood.
 const SURE: f32 = 0.5;
 
 /// Two intents whose confidence differs by no more are both asked about.
-const CLOSE: f32 = 0.2;
+const CLOSE: f32 = 0.3;
 
 /// The intents that are known.
 pub struct Intents {
@@ -103,8 +104,14 @@ impl Intents {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(Table::built_in())
+    }
+
+    /// None yet, with another table of embeddings.
+    #[must_use]
+    pub fn with(table: &'static Table) -> Self {
         let (names, places, examples) = (Vec::new(), HashMap::new(), VecDeque::new());
-        Self { reader: Reader::new(), ridge: Ridge::new(), names, places, examples }
+        Self { reader: Reader::new(table), ridge: Ridge::new(), names, places, examples }
     }
 
     /// Adds an intent, or says anew what it is about. Its words count as its first example.
@@ -184,8 +191,13 @@ impl Intents {
         let known = 1.0 / (1.0 + (-TURN * (best - HALF)).exp());
         let share = |place: &usize| (SHARPNESS * (scores[*place] - best)).exp();
         let total: f32 = order.iter().map(share).sum();
-        let named = |place: usize| self.names[place].as_ref().map(|named| named.id.clone()).unwrap_or_default();
-        order.iter().take(limit).map(|place| Guess { intent: named(*place), confidence: known * share(place) / total }).collect()
+        let named =
+            |place: usize| self.names[place].as_ref().map(|named| named.id.clone()).unwrap_or_default();
+        order
+            .iter()
+            .take(limit)
+            .map(|place| Guess { intent: named(*place), confidence: known * share(place) / total })
+            .collect()
     }
 
     /// The wishes of a request, in the order in which they are to be done.
@@ -195,7 +207,10 @@ impl Intents {
         if let Some(wish) = self.command(text) {
             return vec![wish];
         }
-        wishes::of(text, |clause| self.guess(clause, 2)).into_iter().map(|span| Wish { meaning: self.meaning(&text[span.clone()]), span }).collect()
+        wishes::of(text, |clause| self.guess(clause, 2))
+            .into_iter()
+            .map(|span| Wish { meaning: self.meaning(&text[span.clone()]), span })
+            .collect()
     }
 
     /// `/task buy milk` means the command and nothing else.
@@ -214,7 +229,8 @@ impl Intents {
         let Some(best) = guesses.first().filter(|_| sum >= SURE) else {
             return Meaning::None { confidence: 1.0 - sum };
         };
-        let close: Vec<Guess> = guesses.iter().filter(|guess| best.confidence - guess.confidence <= CLOSE).cloned().collect();
+        let close: Vec<Guess> =
+            guesses.iter().filter(|guess| best.confidence - guess.confidence <= CLOSE).cloned().collect();
         if close.len() == 1 {
             return Meaning::Intent(best.clone());
         }
@@ -237,3 +253,6 @@ impl Intents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

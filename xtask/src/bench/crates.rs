@@ -19,15 +19,16 @@ pub(super) fn doors(name: &str) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// Runs the benchmark of the search.
-pub(super) fn search(
+/// Runs a benchmark of the discovery over sets of requests.
+pub(super) fn sets(
+    name: &str,
     folders: &[std::path::PathBuf],
     learn: bool,
     table: Option<&std::path::Path>,
 ) -> anyhow::Result<bool> {
     let shared = root().join("../shared/data/toolsearch");
     let folders = if folders.is_empty() { &[shared][..] } else { folders };
-    let bench = ["bench", "--quiet", "--package", "trunkline-discovery", "--bench", "search", "--"];
+    let bench = ["bench", "--quiet", "--package", "trunkline-discovery", "--bench", name, "--"];
     let folders: Vec<_> = folders.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
     let mut command = Command::new("cargo");
     command.args(bench).args(folders).current_dir(root());

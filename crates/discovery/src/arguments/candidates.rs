@@ -1,6 +1,6 @@
 //! The values in a request that a parameter could take.
 
-use jiff::civil::DateTime;
+use jiff::Zoned;
 use serde_json::{Number as JsonNumber, Value};
 
 use super::dates::{self, Moment};
@@ -57,6 +57,8 @@ pub(super) struct Reading<'a> {
     parts: Vec<Part>,
     vectors: Vec<Option<Vector>>,
     rows: Vec<Row>,
+    /// Seconds east of UTC.
+    offset: i32,
 }
 
 /// Values that follow one another: "red, green and blue".
@@ -71,10 +73,10 @@ struct Row {
 const ALIKE: f32 = 0.35;
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(text: &'a str, now: DateTime) -> Self {
+    pub(super) fn new(text: &'a str, now: &Zoned) -> Self {
         let text = Text::new(text);
         let numbers = numbers::of(&text);
-        let moments = dates::of(&text, &numbers, now);
+        let moments = dates::of(&text, &numbers, now.datetime());
         let parts = spans::of(&text);
         let table = Table::built_in();
         let worth = |part: &Part| {
@@ -85,7 +87,7 @@ impl<'a> Reading<'a> {
             .map(|part| worth(part).then(|| table.encode(&text.text[part.start..part.end])))
             .collect();
         let rows = rows(&text, &numbers, &parts);
-        Self { text, numbers, moments, parts, vectors, rows }
+        Self { text, numbers, moments, parts, vectors, rows, offset: now.offset().seconds() }
     }
 
     /// Every value that a parameter could take.
@@ -145,7 +147,7 @@ impl<'a> Reading<'a> {
 
     fn moments(&self, parameter: &Parameter, found: &mut Vec<Candidate>) {
         for moment in &self.moments {
-            if let Some(value) = written(moment, parameter) {
+            if let Some(value) = written(moment, parameter, self.offset) {
                 found.push(self.make(Make::Moment, Value::from(value), moment.from, moment.to));
             }
         }
@@ -323,70 +325,61 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// A value and the tokens that it takes.
+type Item = (usize, usize, Value);
+
 /// Values that follow one another with only commas and "and" between them.
 fn rows(text: &Text<'_>, numbers: &[Number], parts: &[Part]) -> Vec<Row> {
-    let mut rows = Vec::new();
     let tokens = &text.tokens;
-    let between = |from: usize, to: usize| {
-        to > from
-            && to - from <= 4
-            && tokens[from..to].iter().all(|token| {
-                matches!(&*token.lower, "," | "and" | "or" | "&" | "'" | "\"" | "the" | "a" | ";")
-            })
-            && tokens[from..to].iter().any(|token| matches!(&*token.lower, "," | "and" | "or" | "&" | ";"))
-    };
+    // "5C and 7C"
     let unit = |number: &Number| {
-        usize::from(
-            tokens
-                .get(number.to)
-                .is_some_and(|token| token.glued && token.lower.len() <= 3 && token.lower != ","),
-        )
+        let next = tokens.get(number.to);
+        usize::from(next.is_some_and(|next| next.glued && next.lower.len() <= 3 && next.lower != ","))
     };
-    let of_numbers: Vec<(usize, usize, Value)> = numbers
-        .iter()
-        .filter_map(|number| Some((number.from, number.to + unit(number), plain(number.value, false)?)))
-        .collect();
-    let mut of_texts: Vec<(usize, usize, Value)> = parts
-        .iter()
-        .filter(|part| {
-            part.whole
-                && matches!(part.shape, Shape::Quoted | Shape::Name | Shape::Phrase | Shape::Identifier)
-        })
-        .map(|part| (part.from, part.to, part.value.clone()))
-        .collect();
-    of_texts.sort_by_key(|(from, to, _)| (*from, usize::MAX - *to));
-    of_texts.dedup_by_key(|(from, ..)| *from);
-    for (all, are_numbers) in [(of_numbers, true), (of_texts, false)] {
-        let mut at = 0;
-        while at < all.len() {
-            let mut last = at;
-            let mut next = at + 1;
-            while next < all.len() && next - at < 100 {
-                if all[next].0 < all[last].1 {
-                    next += 1;
-                    continue;
-                }
-                if !between(all[last].1, all[next].0) {
-                    break;
-                }
-                last = next;
-                next += 1;
-            }
-            if last > at {
-                let mut items = Vec::new();
-                let mut end = 0;
-                for (from, to, value) in &all[at..=last] {
-                    if *from >= end {
-                        items.push(value.clone());
-                        end = *to;
-                    }
-                }
-                rows.push(Row { items, numbers: are_numbers, from: all[at].0, to: all[last].1 });
-            }
-            at = last + 1;
-        }
+    let number = |number: &Number| Some((number.from, number.to + unit(number), plain(number.value, false)?));
+    let of_numbers: Vec<Item> = numbers.iter().filter_map(number).collect();
+    let mut rows = Vec::new();
+    follow(text, &of_numbers, true, &mut rows);
+    for shapes in [&[Shape::Quoted][..], &[Shape::Name, Shape::Identifier], &[Shape::Phrase]] {
+        let fit = parts.iter().filter(|part| part.whole && shapes.contains(&part.shape));
+        let mut of_texts: Vec<Item> = fit.map(|part| (part.from, part.to, part.value.clone())).collect();
+        of_texts.sort_by_key(|(from, to, _)| (*from, usize::MAX - *to));
+        of_texts.dedup_by_key(|(from, ..)| *from);
+        follow(text, &of_texts, false, &mut rows);
     }
     rows
+}
+
+/// The rows that items of one kind make.
+fn follow(text: &Text<'_>, all: &[Item], numbers: bool, rows: &mut Vec<Row>) {
+    let between = |from: usize, to: usize| {
+        let words: Vec<&str> =
+            text.tokens.get(from..to).into_iter().flatten().map(|token| &*token.lower).collect();
+        let link = |word: &&str| matches!(*word, "," | "and" | "or" | "&" | ";");
+        words.len() <= 4
+            && words.iter().any(link)
+            && words.iter().all(|word| link(word) || matches!(*word, "'" | "\"" | "the" | "a"))
+    };
+    let mut at = 0;
+    while at < all.len() {
+        let mut items = vec![all[at].2.clone()];
+        let (mut end, mut next) = (all[at].1, at + 1);
+        while next < all.len() && items.len() < 100 {
+            // What lies within the one before is passed over.
+            if all[next].0 >= end {
+                if !between(end, all[next].0) {
+                    break;
+                }
+                items.push(all[next].2.clone());
+                end = all[next].1;
+            }
+            next += 1;
+        }
+        if items.len() > 1 {
+            rows.push(Row { items, numbers, from: all[at].0, to: end });
+        }
+        at = next;
+    }
 }
 
 /// A number as JSON: whole where it is.
@@ -436,7 +429,7 @@ fn scaled(number: &Number, parameter: &Parameter) -> f64 {
 }
 
 /// A date or time as the parameter wants it written.
-fn written(moment: &Moment, parameter: &Parameter) -> Option<String> {
+fn written(moment: &Moment, parameter: &Parameter, offset: i32) -> Option<String> {
     let date = |date: jiff::civil::Date| {
         let (year, month, day) = (date.year(), date.month(), date.day());
         let about = parameter.description.to_lowercase();
@@ -469,6 +462,10 @@ fn written(moment: &Moment, parameter: &Parameter) -> Option<String> {
         (Want::Time, _, Some(hour)) => Some(time(hour)),
         (Want::Moment, Some(day), hour) => {
             let hour = hour.unwrap_or_else(jiff::civil::Time::midnight);
+            if parameter.stamp {
+                let (sign, minutes) = (if offset < 0 { '-' } else { '+' }, offset.abs() / 60);
+                return Some(format!("{day}T{hour}{sign}{:02}:{:02}", minutes / 60, minutes % 60));
+            }
             let mark = if parameter.description.contains("DDT") { "T" } else { " " };
             Some(format!("{}{mark}{hour}", date(day)))
         }

@@ -98,12 +98,12 @@ impl Reader<'_> {
 
     fn month(&self, at: usize) -> Option<i8> {
         let word = self.lower(at).trim_end_matches('.');
-        let whole = |month: &&str| {
-            *month == word
+        let whole = |month: &str| {
+            *month == *word
                 || word.len() == 3 && month.starts_with(word)
-                || word == "sept" && **month == *"september"
+                || word == "sept" && month == "september"
         };
-        let found = MONTHS.iter().position(|month| whole(&month))?;
+        let found = MONTHS.iter().position(|month| whole(month))?;
         // "may" is mostly a verb: only its capital makes it a month.
         (word != "may" && word != "mar" || self.tokens[at].capital).then_some(i8::try_from(found + 1).ok()?)
     }

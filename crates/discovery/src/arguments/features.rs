@@ -110,41 +110,10 @@ pub(super) fn of(
     let linked = opens < from && clue < CLUES.len()
         || opens.checked_sub(1).is_some_and(|at| opens == from && at < from);
     plain(10, f32::from(u8::from(told && linked)));
-    plain(11, f32::from(u8::from(hits.name.iter().any(|(hit, weight)| *hit == to && *weight > 0.3))));
+    plain(11, f32::from(u8::from(hits.name.iter().any(|(hit, weight)| *hit == to && *weight > 0.6))));
     plain(12, f32::from(u8::from(!candidate.whole)));
     if !numeric {
-        plain(13, ((to - from).max(1) as f32).ln());
-        plain(14, candidate.likeness);
-        let known = (from..to).filter(|at| tool.contains(&tokens[*at].stem)).count() as f32;
-        plain(15, known / (to - from).max(1) as f32);
-        // Words with capitals around or within say that it is a name, cut or whole.
-        plain(
-            16,
-            f32::from(u8::from(candidate.make == Make::Phrase && (from..to).all(|at| tokens[at].capital))),
-        );
-        plain(
-            17,
-            f32::from(u8::from(
-                candidate.make == Make::Phrase
-                    && to < tokens.len()
-                    && tokens[to].capital
-                    && tokens[to].kind == Kind::Word,
-            )),
-        );
-        plain(18, f32::from(u8::from(candidate.make == Make::Name && parameter.role == Role::Place)));
-        plain(
-            19,
-            f32::from(u8::from(
-                tokens.get(to).is_none_or(|next| next.kind == Kind::Mark || spans::is_break(next)),
-            )),
-        );
-        plain(
-            20,
-            f32::from(u8::from(
-                from == 0 || spans::is_break(&tokens[from - 1]) || tokens[from - 1].kind == Kind::Mark,
-            )),
-        );
-        plain(21, f32::from(u8::from(candidate.make == Make::Said && !candidate.whole)));
+        told_in_words(reading, tool, parameter, candidate, &mut plain);
     }
     plain(22, from as f32 / tokens.len().max(1) as f32);
     if let Some(at) = candidate.number {
@@ -161,6 +130,59 @@ pub(super) fn of(
         plain(35, f32::from(u8::from(hits.name.is_empty())));
     }
     features
+}
+
+/// What text says beside its value: its length, its capitals, its edges, and how alike it is to what is wanted.
+#[expect(clippy::cast_precision_loss, reason = "counts of words")]
+fn told_in_words(
+    reading: &Reading<'_>,
+    tool: &[String],
+    parameter: &Parameter,
+    candidate: &Candidate,
+    plain: &mut impl FnMut(usize, f32),
+) {
+    let tokens = &reading.text.tokens;
+    let (from, to) = (candidate.from, candidate.to.min(tokens.len()));
+    let named = candidate.make == Make::Name;
+    let place = parameter.role == Role::Place;
+    plain(13, ((to - from).max(1) as f32).ln());
+    plain(14, candidate.likeness);
+    let known = (from..to).filter(|at| tool.contains(&tokens[*at].stem)).count() as f32;
+    plain(15, known / (to - from).max(1) as f32);
+    // Words with capitals around or within say that it is a name, cut or whole.
+    plain(16, f32::from(u8::from(candidate.make == Make::Phrase && (from..to).all(|at| tokens[at].capital))));
+    plain(
+        17,
+        f32::from(u8::from(
+            candidate.make == Make::Phrase
+                && to < tokens.len()
+                && tokens[to].capital
+                && tokens[to].kind == Kind::Word,
+        )),
+    );
+    plain(18, f32::from(u8::from(named && place)));
+    plain(
+        19,
+        f32::from(u8::from(
+            tokens.get(to).is_none_or(|next| next.kind == Kind::Mark || spans::is_break(next)),
+        )),
+    );
+    plain(
+        20,
+        f32::from(u8::from(
+            from == 0 || spans::is_break(&tokens[from - 1]) || tokens[from - 1].kind == Kind::Mark,
+        )),
+    );
+    // "Denver, Colorado" whole or cut, for a place or for something else.
+    let comma = |at: usize| tokens.get(at).is_some_and(|token| token.lower == ",");
+    let cut = named && comma(to) && tokens.get(to + 1).is_some_and(|next| next.capital);
+    let holds = named && (from..to).any(comma);
+    plain(41, f32::from(u8::from(cut && place)));
+    plain(42, f32::from(u8::from(holds && place)));
+    plain(43, f32::from(u8::from(cut && !place)));
+    plain(44, f32::from(u8::from(holds && !place)));
+    plain(45, f32::from(u8::from((from..to).any(|at| tokens[at].lower == "of"))));
+    plain(21, f32::from(u8::from(candidate.make == Make::Said && !candidate.whole)));
 }
 
 /// What a number says beside its value: its unit, its turn, whether it could be a year.
@@ -180,7 +202,14 @@ fn number(reading: &Reading<'_>, parameter: &Parameter, at: usize, plain: &mut i
     plain(38, f32::from(u8::from(number.unit.is_none())));
     // "the two numbers" of `a` and `b`.
     #[expect(clippy::float_cmp, reason = "a whole number")]
-    plain(39, f32::from(u8::from(number.word && parameter.alike > 1 && number.value == f64::from(u32::try_from(parameter.alike).unwrap_or(0)))));
+    plain(
+        39,
+        f32::from(u8::from(
+            number.word
+                && parameter.alike > 1
+                && number.value == f64::from(u32::try_from(parameter.alike).unwrap_or(0)),
+        )),
+    );
     let year = whole && (1500.0..2100.0).contains(&number.value) && number.unit.is_none();
     let wants_year = has(&parameter.name, "year") || has(&parameter.name, "date");
     plain(26, f32::from(u8::from(year && wants_year)));

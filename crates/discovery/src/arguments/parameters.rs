@@ -107,6 +107,8 @@ pub(super) struct Parameter {
     /// For lists: the items are whole numbers, and only the choices where there are any.
     pub(super) integers: bool,
     pub(super) percent: bool,
+    /// A moment is written as RFC 3339 has it, with its offset.
+    pub(super) stamp: bool,
     pub(super) description: String,
     pub(super) default: Option<Value>,
     pub(super) vector: Vector,
@@ -237,6 +239,7 @@ impl<'a> Walk<'a> {
             percent: about.iter().chain(&names).any(|stem| stem == "percent" || stem == "percentag")
                 && !about.iter().any(|stem| stem == "decim"),
             vector: self.table.encode(&format!("{} {description}", path.join(" "))),
+            stamp: schema["format"] == "date-time",
             name: plain(names),
             about: plain(about),
             closed: listed.is_some(),

@@ -1,5 +1,8 @@
 //! What in a request could be a value: quoted text, addresses, identifiers, lists, names, phrases.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::tokens::{Kind, Text, Token};
@@ -30,200 +33,25 @@ pub(super) struct Part {
 }
 
 /// Words that end a phrase.
-const BREAKS: &[&str] = &[
-    "a",
-    "an",
-    "the",
-    "of",
-    "in",
-    "on",
-    "at",
-    "to",
-    "for",
-    "from",
-    "with",
-    "by",
-    "and",
-    "or",
-    "is",
-    "are",
-    "was",
-    "were",
-    "be",
-    "been",
-    "i",
-    "you",
-    "me",
-    "my",
-    "we",
-    "us",
-    "our",
-    "your",
-    "he",
-    "she",
-    "it",
-    "its",
-    "they",
-    "them",
-    "their",
-    "this",
-    "that",
-    "these",
-    "those",
-    "what",
-    "which",
-    "who",
-    "whom",
-    "whose",
-    "how",
-    "when",
-    "where",
-    "why",
-    "can",
-    "could",
-    "would",
-    "should",
-    "will",
-    "shall",
-    "may",
-    "do",
-    "does",
-    "did",
-    "has",
-    "have",
-    "had",
-    "please",
-    "as",
-    "if",
-    "then",
-    "than",
-    "so",
-    "but",
-    "not",
-    "no",
-    "into",
-    "between",
-    "about",
-    "using",
-    "given",
-    "want",
-    "need",
-    "like",
-    "there",
-    "any",
-    "some",
-    "within",
-    "under",
-    "over",
-    "per",
-    "during",
-    "after",
-    "before",
-    "until",
-    "since",
-    "also",
-    "near",
-    "through",
-    "against",
-    "via",
-    "'s",
-    "let",
-    "i'm",
-    "i'd",
-    "what's",
-    "it's",
-    "named",
-    "called",
-    "titled",
-    "where",
-    "while",
-    "because",
-    "'",
-    "without",
-    "around",
-    "including",
-    "such",
-    "just",
-    "be",
-    "being",
-];
+static BREAKS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    "a an the of in on at to for from with by and or is are was were be been i you me my we us our your he she it its they \
+     them their this that these those what which who whom whose how when where why can could would should will shall may do \
+     does did has have had please as if then than so but not no into between about using given want need like there any some \
+     within under over per during after before until since also near through against via 's let i'm i'd what's it's named \
+     called titled while because ' without around including such just being"
+        .split(' ')
+        .collect()
+});
 
 /// Words that a request opens with.
-const VERBS: &[&str] = &[
-    "find",
-    "calculate",
-    "get",
-    "give",
-    "show",
-    "tell",
-    "provide",
-    "compute",
-    "determine",
-    "estimate",
-    "search",
-    "look",
-    "retrieve",
-    "fetch",
-    "list",
-    "check",
-    "create",
-    "make",
-    "book",
-    "order",
-    "send",
-    "set",
-    "add",
-    "update",
-    "delete",
-    "remove",
-    "convert",
-    "generate",
-    "predict",
-    "solve",
-    "identify",
-    "obtain",
-    "help",
-    "know",
-    "display",
-    "analyze",
-    "evaluate",
-    "perform",
-    "return",
-    "write",
-    "play",
-    "turn",
-    "start",
-    "stop",
-    "open",
-    "close",
-    "cancel",
-    "ship",
-    "buy",
-    "pay",
-    "call",
-    "use",
-    "want",
-    "add",
-    "put",
-    "translate",
-    "compare",
-    "draw",
-    "plot",
-    "simulate",
-    "schedule",
-    "reserve",
-    "hi",
-    "hello",
-    "hey",
-    "thanks",
-    "ok",
-    "yes",
-    "could",
-    "recommend",
-    "suggest",
-    "explain",
-    "describe",
-];
+static VERBS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    "find calculate get give show tell provide compute determine estimate search look retrieve fetch list check create make \
+     book order send set add update delete remove convert generate predict solve identify obtain help know display analyze \
+     evaluate perform return write play turn start stop open close cancel ship buy pay call use want put translate compare \
+     draw plot simulate schedule reserve hi hello hey thanks ok yes could recommend suggest explain describe"
+        .split(' ')
+        .collect()
+});
 
 /// The most parts of a request.
 const MOST: usize = 400;
@@ -232,7 +60,7 @@ const MOST: usize = 400;
 const WORDS: usize = 6;
 
 pub(super) fn is_break(token: &Token) -> bool {
-    token.kind == Kind::Word && BREAKS.contains(&&*token.lower)
+    token.kind == Kind::Word && BREAKS.contains(&*token.lower)
 }
 
 /// Every part of a request that could be a value.
@@ -327,7 +155,9 @@ fn shape(word: &str) -> Option<Shape> {
         return Some(Shape::Identifier);
     }
     // A number with its unit (`10cm`) is none.
-    let unit = word.trim_start_matches(|letter: char| letter.is_ascii_digit() || ".,-".contains(letter));
+    let unit = word
+        .trim_start_matches('-')
+        .trim_start_matches(|letter: char| letter.is_ascii_digit() || ".,".contains(letter));
     let only_unit = unit.len() < word.len() && unit.chars().all(char::is_alphabetic) && unit.len() <= 3;
     let mixed = letters && has(|letter| letter.is_ascii_digit()) && !only_unit;
     let dotted = word.contains('.')
@@ -335,7 +165,10 @@ fn shape(word: &str) -> Option<Shape> {
         && !word.ends_with('.')
         && word.rsplit('.').next().is_some_and(|end| (2..=5).contains(&end.len()));
     // "2020-2021", "555-1234"
-    let joined = !letters && word.contains('-') && !word.starts_with('-') && word.chars().all(|letter| letter.is_ascii_digit() || letter == '-');
+    let joined = !letters
+        && word.contains('-')
+        && !word.starts_with('-')
+        && word.chars().all(|letter| letter.is_ascii_digit() || letter == '-');
     let number = word.starts_with('#') && word.len() > 1 || joined;
     (mixed && !word.contains(['=', '\u{b0}', '%', '$', '(']) || dotted || number).then_some(Shape::Identifier)
 }
@@ -397,7 +230,7 @@ fn names(text: &Text<'_>, taken: &impl Fn(usize) -> bool, parts: &mut Vec<Part>)
                 && token.capital
                 && !taken(at)
                 && (!token.opens || tokens.get(at + 1).is_some_and(|next| next.capital))
-                && !(VERBS.contains(&&*token.lower) && token.opens)
+                && !(VERBS.contains(&*token.lower) && token.opens)
                 && !(token.opens && is_break(token))
                 && token.lower != "i"
                 && !matches!(&*token.lower, "i'm" | "i'd" | "i've" | "i'll")
@@ -471,7 +304,7 @@ fn phrases(text: &Text<'_>, taken: &impl Fn(usize) -> bool, parts: &mut Vec<Part
     let tokens = &text.tokens;
     let content = |at: usize| {
         tokens.get(at).is_some_and(|token| match token.kind {
-            Kind::Word => !is_break(token) && !(token.opens && VERBS.contains(&&*token.lower)) && !taken(at),
+            Kind::Word => !(is_break(token) || taken(at) || token.opens && VERBS.contains(&*token.lower)),
             Kind::Number => false,
             // "gluten-free"
             Kind::Mark => {
@@ -504,9 +337,10 @@ fn phrases(text: &Text<'_>, taken: &impl Fn(usize) -> bool, parts: &mut Vec<Part
         }
         for start in from..at {
             for end in start + 1..=at.min(start + WORDS) {
-                if !(hyphen(start) || hyphen(end - 1))
-                    && !(start > from && hyphen(start - 1))
-                    && !(end < at && hyphen(end))
+                if !(hyphen(start)
+                    || hyphen(end - 1)
+                    || start > from && hyphen(start - 1)
+                    || end < at && hyphen(end))
                 {
                     push(text, Shape::Phrase, start, end, start == from && end == at, parts);
                 }

@@ -69,7 +69,8 @@ impl<'a> Text<'a> {
                 opens: opens && kind != Kind::Mark,
             });
             // A dot within a word or after an initial (F.C., J. Smith) closes no sentence.
-            let initial = tokens.len() > 1 && tokens[tokens.len() - 2].end - tokens[tokens.len() - 2].start == 1;
+            let initial =
+                tokens.len() > 1 && tokens[tokens.len() - 2].end - tokens[tokens.len() - 2].start == 1;
             opens = kind == Kind::Mark
                 && match letter {
                     '.' => opens || !initial && text[end..].chars().next().is_none_or(char::is_whitespace),

@@ -8,7 +8,12 @@ const MINUTE: u64 = 60_000;
 
 fn listed() -> Vec<Event> {
     let result = json!({"orders": [{"id": "o-1", "city": "Rome"}, {"id": "o-2", "city": "Oslo"}, {"id": "o-3", "city": "Bonn"}]});
-    vec![Event::Called { at: MINUTE, tool: "shop.list_orders".into(), arguments: json!({"customer": "ann"}), result }]
+    vec![Event::Called {
+        at: MINUTE,
+        tool: "shop.list_orders".into(),
+        arguments: json!({"customer": "ann"}),
+        result,
+    }]
 }
 
 fn value(context: &Context, name: &str) -> Option<Value> {
@@ -29,7 +34,10 @@ fn one_of_a_list_is_found_by_its_place() {
 #[test]
 fn that_is_said_of_the_thing_that_was_last() {
     let mut conversation = Conversation::of(&listed());
-    conversation.apply(&Event::Mentioned { at: 2 * MINUTE, entities: vec![("order_id".into(), json!("o-9")), ("customer_id".into(), json!(7))] });
+    conversation.apply(&Event::Mentioned {
+        at: 2 * MINUTE,
+        entities: vec![("order_id".into(), json!("o-9")), ("customer_id".into(), json!(7))],
+    });
     let context = conversation.context("what about that order?", 3 * MINUTE);
     assert_eq!((value(&context, "order_id"), value(&context, "customer_id")), (Some(json!("o-9")), None));
     assert!(context.referred && !conversation.context("hello", 3 * MINUTE).referred);
@@ -56,11 +64,20 @@ fn it_is_a_fold_of_its_events_and_bounded() {
     let mut events = listed();
     for number in 0..1_000_u64 {
         let row = json!({"id": number, "text": "x".repeat(10_000), "deep": [[[[[1]]]]]});
-        events.push(Event::Called { at: number, tool: format!("t{number}"), arguments: json!({"n": number}), result: row });
+        events.push(Event::Called {
+            at: number,
+            tool: format!("t{number}"),
+            arguments: json!({"n": number}),
+            result: row,
+        });
         events.push(Event::Preferred { at: number, name: format!("p{number}"), value: json!(number) });
     }
     let conversation = Conversation::of(&events);
-    assert!(conversation.entities.len() <= ENTITIES && conversation.tools.len() <= TOOLS && conversation.preferences.len() <= PREFERENCES);
+    assert!(
+        conversation.entities.len() <= ENTITIES
+            && conversation.tools.len() <= TOOLS
+            && conversation.preferences.len() <= PREFERENCES
+    );
     let again: Vec<Event> = serde_json::from_value(serde_json::to_value(&events).unwrap()).unwrap();
     assert_eq!(Conversation::of(&again), conversation);
     assert!(serde_json::to_string(&conversation).unwrap().len() < 200_000);

@@ -6,7 +6,18 @@ use super::Guess;
 
 /// What parts two wishes, the longer before what it contains.
 const BETWEEN: [&str; 12] = [
-    " and after that ", " and then ", ", then ", " and also ", " then ", " as well as ", " also ", " plus ", "; ", ". ", "? ", " and ",
+    " and after that ",
+    " and then ",
+    ", then ",
+    " and also ",
+    " then ",
+    " as well as ",
+    " also ",
+    " plus ",
+    "; ",
+    ". ",
+    "? ",
+    " and ",
 ];
 
 /// The most wishes of a request.
@@ -58,7 +69,11 @@ fn parts(text: &str) -> Vec<Range<usize>> {
     while at < lower.len() && parts.len() + 1 < MOST {
         let rest = &lower.as_bytes()[at..];
         let comma = before && parts.is_empty() && rest.starts_with(b", ");
-        let between = if comma { Some(2) } else { BETWEEN.iter().find(|between| rest.starts_with(between.as_bytes())).map(|between| between.len()) };
+        let between = if comma {
+            Some(2)
+        } else {
+            BETWEEN.iter().find(|between| rest.starts_with(between.as_bytes())).map(|between| between.len())
+        };
         let long = |part: &str| part.split_whitespace().count() >= LEAST;
         match between {
             Some(length) if long(&text[start..at]) && long(&text[at + length..]) => {

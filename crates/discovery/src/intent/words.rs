@@ -23,18 +23,19 @@ const PIECES: f32 = 0.35;
 
 pub(super) struct Reader {
     stemmer: Stemmer,
+    table: &'static Table,
 }
 
 impl Reader {
-    pub(super) fn new() -> Self {
-        Self { stemmer: Stemmer::create(Algorithm::English) }
+    pub(super) fn new(table: &'static Table) -> Self {
+        Self { stemmer: Stemmer::create(Algorithm::English), table }
     }
 
     /// A text as a vector; all zeros where it has no words.
     pub(super) fn read(&self, text: &str) -> Vec<f32> {
         let text = beginning(text, LONGEST);
         let mut numbers = vec![0.0; WIDTH];
-        numbers[..DIMENSIONS].copy_from_slice(Table::built_in().encode(text).numbers());
+        numbers[..DIMENSIONS].copy_from_slice(self.table.encode(text).numbers());
         let hashed = &mut numbers[DIMENSIONS..];
         let mut before = 0_u64;
         split(text, |word| {
@@ -72,7 +73,6 @@ fn hash(bytes: &[u8], seed: u64) -> u64 {
 /// Adds to one of the numbers, with a sign, so that what falls together by chance cancels out (Weinberger et al. 2009).
 fn put(hashed: &mut [f32], hash: u64, weight: f32) {
     let sign = if hash >> 63 == 0 { weight } else { -weight };
-    #[expect(clippy::cast_possible_truncation, reason = "below the length")]
     let at = ((hash >> 20) % hashed.len() as u64) as usize;
     hashed[at] += sign;
 }
