@@ -82,7 +82,9 @@ fn two_likely_meanings_are_asked_about() {
     intents.add("cancel_order", "Cancels an order").unwrap();
     intents.add("cancel_invoice", "Cancels an invoice").unwrap();
     for what in ["order", "invoice"] {
-        intents.example(&format!("cancel_{what}"), "cancel that").unwrap();
+        for example in ["cancel that", "please cancel that", "cancel that one"] {
+            intents.example(&format!("cancel_{what}"), example).unwrap();
+        }
     }
     let wishes = intents.understand("cancel that");
     let [Wish { meaning: Meaning::Ambiguous { question, .. }, .. }] = &*wishes else { panic!("{wishes:?}") };
