@@ -190,9 +190,9 @@ impl Gateway {
 
     fn filled(&self, entry: &ToolEntry, text: &str) -> Filled {
         let spec = entry.tool.spec();
-        let now = (self.sources.now)().to_zoned(jiff::tz::TimeZone::system()).datetime();
+        let now = (self.sources.now)().to_zoned(jiff::tz::TimeZone::system());
         let form = Form::new(&spec.name, &spec.description, &spec.input);
-        form.fill(&Words { text, now, known: &[] })
+        form.fill(&Words { text, now: &now, known: &[] })
     }
 
     /// Makes the calls: one as it is, several as a plan that is undone where one of them fails.
