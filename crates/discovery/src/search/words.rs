@@ -60,15 +60,11 @@ impl Words {
             return None;
         }
         let most = if word.len() >= 7 { 2 } else { 1 };
-        let near = |other: &&Box<str>| {
+        let near = |other: &&str| {
             other.len().abs_diff(word.len()) <= most && other.as_bytes().first() == word.as_bytes().first()
         };
-        let found = self
-            .whole
-            .iter()
-            .chain(self.numbers.keys())
-            .filter(near)
-            .map(|other| (slips(word, other), &**other));
+        let all = self.whole.iter().chain(self.numbers.keys()).map(|other| &**other);
+        let found = all.filter(near).map(|other| (slips(word, other), other));
         found.filter(|(slips, _)| *slips <= most).min().map(|(_, other)| other)
     }
 

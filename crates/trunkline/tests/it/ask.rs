@@ -23,7 +23,6 @@ const REFUND: &str = "shop-payments__refundPayment";
 const PAYMENT: &str = "shop-payments__getPayment";
 const PAYMENTS: &str = "shop-payments__listPayments";
 const ITEMS: &str = "shop-stock__listItems";
-const ITEM: &str = "shop-stock__getItem";
 const RESERVATION: &str = "shop-stock__getReservation";
 const RELEASE: &str = "shop-stock__releaseStock";
 const TRACK: &str = "shop-shipping__trackShipment";
