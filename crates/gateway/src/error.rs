@@ -106,6 +106,9 @@ pub enum Error {
         /// Its value.
         value: String,
     },
+    /// A form of the console was not made here, for this, or recently enough.
+    #[error("the form can't be accepted: {0}")]
+    Form(&'static str),
     /// No session has this id.
     #[error("there is no session with this id")]
     UnknownSession,
@@ -337,6 +340,9 @@ fn request_failure(error: Error, detail: String) -> Failure {
             403,
             "Call from this machine, or add it to doors.allowed_origins or doors.allowed_hosts.",
         ),
+        Error::Form(_) => {
+            ("TL9130", "Form refused", 403, "Open the page again and send its form from there.")
+        }
         Error::UnknownSession => ("TL1009", "Unknown session", 404, "Initialize again."),
         Error::State(_) => ("TL1010", "Invalid requestState", 400, "Send the request again without it."),
         Error::KeyReused => ("TL1011", "Idempotency key reused", 422, "Use a new key for a new request."),

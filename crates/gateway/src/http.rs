@@ -1,22 +1,22 @@
 //! The HTTP door: the same tools and the same pipeline for any program that can call HTTP.
 
-mod alerts;
-mod audit;
+pub(crate) mod alerts;
+pub(crate) mod audit;
 mod dead_letters;
-mod events;
-mod flows;
+pub(crate) mod events;
+pub(crate) mod flows;
 mod health;
 mod idempotency;
 mod many;
 mod map;
-mod metrics;
+pub(crate) mod metrics;
 mod packets;
 pub(crate) mod problem;
 mod publish;
 mod registrations;
-mod registry;
-mod services;
-mod tools;
+pub(crate) mod registry;
+pub(crate) mod services;
+pub(crate) mod tools;
 mod traces;
 mod views;
 mod webhooks;
@@ -86,6 +86,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
     let document = Arc::new(document);
     router
         .route("/v1/otlp/v1/traces", axum::routing::post(traces::receive))
+        .merge(crate::console::router())
         .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
         .fallback(async |uri: http::Uri| {
             problem::Problem::from(Error::NotFound(uri.path().to_owned())).into_response()

@@ -6,11 +6,13 @@
 //! - [`mcp`]: the MCP door, over Streamable HTTP and standard input and output, for both protocol eras.
 //! - [`meta_tools`]: the tools that agents find and call the others with.
 //! - [`http`]: the HTTP door under `/v1`.
+//! - `console`: pages for people, made of what the HTTP door answers.
 //! - [`server`]: the listener that both stand behind.
 
 mod aside;
 mod cache;
 mod config;
+mod console;
 mod error;
 pub mod exchange;
 pub mod flows;

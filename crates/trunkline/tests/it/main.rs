@@ -8,6 +8,7 @@ mod chaos;
 mod choreography;
 mod cli;
 mod config;
+mod console;
 mod ctk;
 mod docs;
 mod doors;

@@ -1,0 +1,94 @@
+//! What is broken and why, and how much goes on.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::Uri;
+use serde_json::Value;
+use trunkline_model::Principal;
+
+use super::calls::deeds;
+use super::html::{html, link, plain, state, table, text};
+use super::{Page, Refused, list, said};
+use crate::Gateway;
+use crate::http::{alerts, audit, flows, metrics, services};
+
+pub(super) async fn page(
+    gateway: State<Arc<Gateway>>,
+    principal: Extension<Arc<Principal>>,
+) -> Result<Page, Refused> {
+    let all = said(services::list(gateway.clone(), principal.clone()).await);
+    let services = list(&all, "services");
+    let up = services.iter().filter(|service| service["state"] == "up").count();
+    let tools: u64 = services.iter().filter_map(|service| service["tools"].as_u64()).sum();
+    let stuck = Query::try_from_uri(&Uri::from_static("/?status=stuck&limit=20"));
+    // Without an engine there are no flows.
+    let stuck =
+        flows::instances(gateway.clone(), principal.clone(), stuck).await.map(said).unwrap_or_default();
+    let recent = Query::try_from_uri(&Uri::from_static("/?limit=10"));
+    let recent = said(audit::list(gateway.clone(), principal.clone(), recent).await?);
+    let mut body = html("<dl class=\"figures\">");
+    for (name, value) in [
+        ("Services up", format!("{up} of {}", services.len())),
+        ("Tools", tools.to_string()),
+        ("Stuck flows", list(&stuck, "instances").len().to_string()),
+        ("Events in the record", gateway.log.head().to_string()),
+    ] {
+        body = body.raw("<div><dt>").text(name).raw("</dt><dd>").text(&value).raw("</dd></div>");
+    }
+    let failing = services.iter().filter(|service| service["state"] != "up").map(|service| {
+        vec![
+            link("/console/services", &plain(&service["id"])),
+            state(&plain(&service["state"])),
+            text(&plain(&service["cause"])),
+        ]
+    });
+    let failing: Vec<_> = failing.collect();
+    body = body.raw("</dl><h2>What is broken</h2>");
+    if !failing.is_empty() {
+        body = body.push(&table("Services that are not up", &["Service", "State", "Why"], &failing));
+    }
+    if !list(&stuck, "instances").is_empty() {
+        body = body.push(&super::flows::instances(&stuck));
+    }
+    let alerts = said(alerts::list(gateway.clone()).await);
+    let alerts: Vec<_> =
+        list(&alerts, "alerts").iter().filter(|alert| alert["state"] == "firing").map(alert).collect();
+    if !alerts.is_empty() {
+        body = body.push(&table("Alerts that fire", &["Alert", "State", "What"], &alerts));
+    }
+    if failing.is_empty() && list(&stuck, "instances").is_empty() && alerts.is_empty() {
+        body =
+            body.raw("<p class=\"good\">Nothing: every service is up, no flow is stuck, no alert fires.</p>");
+    }
+    let figures = said(metrics::kpis(gateway).await);
+    let figures: Vec<_> = list(&figures, "kpis").iter().map(figure).collect();
+    body = body.raw("<h2>Key figures</h2>");
+    body = body.push(&table("Measured by this process", &["Figure", "Now", "Target"], &figures));
+    body = body.raw("<h2>What was done last</h2>").push(&deeds(&recent));
+    Ok(Page::new("/", "Overview", body).follows("type=dev.trunkline."))
+}
+
+fn alert(alert: &Value) -> Vec<super::html::Html> {
+    let said = match &alert["annotations"]["summary"] {
+        Value::Null => plain(&alert["annotations"]["description"]),
+        summary => plain(summary),
+    };
+    vec![text(&plain(&alert["name"])), state("firing"), text(&said)]
+}
+
+fn figure(figure: &Value) -> Vec<super::html::Html> {
+    let now = match figure["recent"]["p99_ms"].as_f64() {
+        Some(ms) if figure["recent"]["count"] != 0 => format!("{ms:.1} ms for 99 of 100"),
+        _ => "nothing in the last five minutes".to_owned(),
+    };
+    let target = format!("at most {} ms", figure["target_ms"]);
+    let title = text(&plain(&figure["title"]));
+    let met = match figure["met"].as_bool() {
+        Some(true) => html("<span class=\"state good\">").text(&target).raw(": met</span>"),
+        Some(false) => html("<span class=\"state bad\">").text(&target).raw(": missed</span>"),
+        None => text(&target),
+    };
+    vec![title, text(&now), met]
+}

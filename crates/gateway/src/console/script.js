@@ -1,0 +1,75 @@
+// Keeps a page up to date: follows the events that it names, and fetches the page again when one comes. What is shown is
+// rendered by the gateway alone.
+const live = document.getElementById("live");
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+if (live) {
+  const button = live.querySelector("button");
+  const status = live.querySelector("[role=status]");
+  let paused = false;
+  let due = false;
+  let busy = false;
+  live.hidden = false;
+
+  const refresh = async () => {
+    due = true;
+    if (busy || paused) return;
+    busy = true;
+    while (due && !paused) {
+      due = false;
+      try {
+        const reply = await fetch(location.href, { headers: { accept: "text/html" } });
+        if (reply.ok) {
+          const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+          const [now, next] = [document.getElementById("content"), page.getElementById("content")];
+          // Nobody loses what they type or where they are.
+          if (now && next && !now.contains(document.activeElement)) now.replaceWith(document.adoptNode(next));
+          else if (now && next) due = true;
+        }
+      } catch {
+        due = true;
+      }
+      await wait(400);
+    }
+    busy = false;
+  };
+
+  const follow = async () => {
+    let last = "";
+    for (;;) {
+      try {
+        const headers = { accept: "text/event-stream" };
+        if (last) headers["last-event-id"] = last;
+        const reply = await fetch("/v1/events?" + live.dataset.follow, { headers });
+        if (!reply.ok || !reply.body) throw new Error(String(reply.status));
+        status.textContent = paused ? "Paused" : "Live";
+        const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = "";
+        for (;;) {
+          const { value, done } = await reader.read();
+          if (done) break;
+          const lines = (rest + value).split("\n");
+          rest = lines.pop();
+          for (const line of lines) {
+            if (line.startsWith("id:")) last = line.slice(3).trim();
+            else if (line.startsWith("data:")) refresh();
+          }
+        }
+      } catch {
+        // Said below.
+      }
+      status.textContent = "Not connected; trying again";
+      await wait(2000);
+      refresh();
+    }
+  };
+
+  button.addEventListener("click", () => {
+    paused = !paused;
+    button.setAttribute("aria-pressed", String(paused));
+    status.textContent = paused ? "Paused" : "Live";
+    if (!paused) refresh();
+  });
+  follow();
+}
