@@ -23,12 +23,12 @@ if (live) {
         if (reply.ok) {
           const page = new DOMParser().parseFromString(await reply.text(), "text/html");
           const [now, next] = [document.getElementById("content"), page.getElementById("content")];
-          // Nobody loses what they type or where they are.
+          // Nobody loses what they type or where they are: what is due is shown when they go on.
           if (now && next && !now.contains(document.activeElement)) now.replaceWith(document.adoptNode(next));
-          else if (now && next) due = true;
+          else if (now && next) now.addEventListener("focusout", () => setTimeout(refresh), { once: true });
         }
       } catch {
-        due = true;
+        // Said by what follows the events, which asks again when the gateway is back.
       }
       await wait(400);
     }
