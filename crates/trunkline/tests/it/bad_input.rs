@@ -302,7 +302,7 @@ async fn wrong_ways_to_speak_http() {
         }
     }
     for (method, path, status) in [
-        ("GET", "/", 404),
+        ("GET", "/nowhere", 404),
         ("GET", "/v1/tools/f__add", 405),
         ("POST", "/v1/tools/f__add", 404),
         ("POST", "/v1/tools/%ff:call", 400),
