@@ -135,10 +135,11 @@ impl Catalog {
         hits.into_iter().filter_map(entry).collect()
     }
 
-    /// How near a request is to a tool, whatever else there is.
+    /// How near a request is to each of these tools, whatever else there is.
     #[must_use]
-    pub fn nearness(&self, request: &str, tool: &ToolEntry) -> Nearness {
-        self.search.read().nearness(request, &tool.name, &tool.tool.spec().name).unwrap_or_default()
+    pub fn nearness<'a>(&self, request: &str, tools: impl Iterator<Item = &'a ToolEntry>) -> Vec<Nearness> {
+        let tools: Vec<(&str, &str)> = tools.map(|tool| (&*tool.name, &*tool.tool.spec().name)).collect();
+        self.search.read().nearness(request, &tools)
     }
 
     /// A request with its misspelt words put right, as far as some tool has them.

@@ -249,43 +249,61 @@ impl SearchIndex {
         self.learned.learn(&tool, words, &self.table.encode(request));
     }
 
-    /// How near a request is to a tool of this name of its own. None where there is no such tool.
+    /// How near a request is to each of these tools, given by key and by its own name; to one that is not there not at all.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a count of tools")]
-    pub fn nearness(&self, request: &str, tool: &str, name: &str) -> Option<Nearness> {
+    pub fn nearness(&self, request: &str, tools: &[(&str, &str)]) -> Vec<Nearness> {
         let request = beginning(request, LONGEST);
-        let number = *self.numbers.get(tool)?;
         let meant = self.table.encode(request);
-        let meaning = self.meanings.compare(&meant, &[number])[0];
-        let all = self.numbers.len() as f32;
-        let (mut shared, mut total) = (0.0, f32::MIN_POSITIVE);
         let mut asked = Vec::new();
         self.words.each(request, |word| {
             if !asked.contains(&word) {
                 asked.push(word);
             }
         });
-        for word in asked {
-            let postings = word.map_or(&[][..], |word| &self.postings[word as usize]);
-            let having = postings.len() as f32;
-            let rare = (1.0 + (all - having + 0.5) / (having + 0.5)).ln();
-            total += rare;
-            if postings.iter().any(|(other, _)| *other == number) {
-                shared += rare;
+        let words = self.words_in(request);
+        let (sure, votes) = self.learned.votes(&words, &meant);
+        let of_tool = |(tool, name): &(&str, &str)| {
+            let number = *self.numbers.get(*tool)?;
+            let meaning = self.meanings.compare(&meant, &[number])[0];
+            let (mut shared, mut total) = (0.0, f32::MIN_POSITIVE);
+            for word in &asked {
+                let postings = word.map_or(&[][..], |word| &self.postings[word as usize]);
+                let rare = self.rare(postings.len());
+                total += rare;
+                if postings.iter().any(|(other, _)| *other == number) {
+                    shared += rare;
+                }
             }
-        }
+            let (mut of_name, mut said) = (0.0_f32, 0.0);
+            self.words.known(name, |word| {
+                of_name += 1.0;
+                said += f32::from(u8::from(words.contains(&word)));
+            });
+            let vote = votes.iter().find(|(voted, _)| &****voted == *tool).map_or(0.0, |(_, vote)| *vote);
+            Some(Nearness {
+                meaning,
+                words: shared / total,
+                learned: sure * vote,
+                name: said / of_name.max(1.0),
+            })
+        };
+        tools.iter().map(|tool| of_tool(tool).unwrap_or_default()).collect()
+    }
+
+    /// The words of a text that are known, each once.
+    fn words_in(&self, text: &str) -> Vec<u32> {
         let mut words = Vec::new();
-        self.words.known(request, |word| words.push(word));
+        self.words.known(text, |word| words.push(word));
         words.sort_unstable();
         words.dedup();
-        let (mut of_name, mut said) = (0.0_f32, 0.0);
-        self.words.known(name, |word| {
-            of_name += 1.0;
-            said += f32::from(u8::from(words.contains(&word)));
-        });
-        let (sure, votes) = self.learned.votes(&words, &meant);
-        let vote = votes.iter().find(|(voted, _)| &****voted == tool).map_or(0.0, |(_, vote)| *vote);
-        Some(Nearness { meaning, words: shared / total, learned: sure * vote, name: said / of_name.max(1.0) })
+        words
+    }
+
+    /// How much a word counts that so many of the tools have: the rarer, the more.
+    #[expect(clippy::cast_precision_loss, reason = "counts of tools")]
+    fn rare(&self, having: usize) -> f32 {
+        let (all, having) = (self.numbers.len() as f32, having as f32);
+        (1.0 + (all - having + 0.5) / (having + 0.5)).ln()
     }
 
     /// A request with its misspelt words put right, as far as they are near to a word that some tool has.
@@ -411,11 +429,7 @@ impl SearchIndex {
         if self.mix.learned == 0.0 || self.learned.is_empty() {
             return;
         }
-        let mut words = Vec::new();
-        self.words.known(text, |word| words.push(word));
-        words.sort_unstable();
-        words.dedup();
-        let (sure, votes) = self.learned.votes(&words, meant);
+        let (sure, votes) = self.learned.votes(&self.words_in(text), meant);
         let share = self.mix.learned * sure;
         let best = scores.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         scores.iter_mut().for_each(|score| *score *= (1.0 - share) / best);
@@ -428,15 +442,10 @@ impl SearchIndex {
     }
 
     /// Adds what each tool scores for the words of a text.
-    #[expect(clippy::cast_precision_loss, reason = "counts of tools")]
     fn by_words(&self, request: &str, scores: &mut [f32]) {
-        let all = self.numbers.len() as f32;
         let mut asked: HashMap<u32, f32> = HashMap::new();
         self.words.known(request, |word| *asked.entry(word).or_default() += 1.0);
-        let rare = |word: &u32| {
-            let having = self.postings[*word as usize].len() as f32;
-            (1.0 + (all - having + 0.5) / (having + 0.5)).ln()
-        };
+        let rare = |word: &u32| self.rare(self.postings[*word as usize].len());
         let rarest = asked.keys().map(rare).fold(0.0_f32, f32::max);
         for (word, times) in asked {
             let (rare, postings) = (rare(&word), &self.postings[word as usize]);

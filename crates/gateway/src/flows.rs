@@ -71,23 +71,13 @@ impl FlowTools {
     pub fn spec(&self, principal: &Principal, name: &str) -> Option<ToolSpec> {
         let snapshot = self.gateway.catalog().snapshot();
         let spec = snapshot.tools.get(name)?.tool.spec();
-        self.may(principal, spec).then(|| spec.clone())
+        self.gateway.shows(principal, spec).then(|| spec.clone())
     }
 
     /// The names nearest to one that no tool has.
     #[must_use]
     pub fn near(&self, principal: &Principal, name: &str) -> Vec<String> {
-        let snapshot = self.gateway.catalog().snapshot();
-        let mut near = snapshot.near_tools(name);
-        near.retain(|name| {
-            snapshot.tools.get(&**name).is_some_and(|entry| self.may(principal, entry.tool.spec()))
-        });
-        near
-    }
-
-    fn may(&self, principal: &Principal, spec: &ToolSpec) -> bool {
-        let rules = self.gateway.rules.load();
-        rules.authorizer.decide(principal, &spec.service, &spec.name, Operation::CallTool).allow
+        self.gateway.near_tools(principal, name)
     }
 
     fn hash(&self, tool: &Arc<dyn Tool>, label: &Arc<str>) -> Arc<str> {

@@ -170,8 +170,18 @@ impl Gateway {
         }
     }
 
+    /// The names nearest to one that no tool has, of those that a principal may be told of.
+    pub(crate) fn near_tools(&self, principal: &Principal, name: &str) -> Vec<String> {
+        let snapshot = self.catalog.snapshot();
+        let mut near = snapshot.near_tools(name);
+        near.retain(|name| {
+            snapshot.tools.get(&**name).is_some_and(|entry| self.shows(principal, entry.tool.spec()))
+        });
+        near
+    }
+
     /// Whether a principal may be told of a tool.
-    fn shows(&self, principal: &Principal, spec: &ToolSpec) -> bool {
+    pub(crate) fn shows(&self, principal: &Principal, spec: &ToolSpec) -> bool {
         let rules = self.rules.load();
         rules.authorizer.decide(principal, &spec.service, &spec.name, Operation::CallTool).allow
     }

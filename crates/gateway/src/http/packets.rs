@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use trunkline_model::{Operation, Principal};
+use trunkline_model::Principal;
 use trunkline_orchestrator::{Error as FlowError, views};
 use trunkline_telemetry::call::Ending;
 use trunkline_telemetry::kpis::Times;
@@ -37,15 +37,9 @@ pub(crate) async fn tool(
     Extension(principal): Extension<Arc<Principal>>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let entry = {
-        let rules = gateway.rules.load();
-        let snapshot = gateway.catalog().snapshot();
-        let may = |entry: &&trunkline_discovery::ToolEntry| {
-            let spec = entry.tool.spec();
-            rules.authorizer.decide(&principal, &spec.service, &spec.name, Operation::CallTool).allow
-        };
-        snapshot.tools.get(&*name).filter(may).cloned()
-    };
+    let snapshot = gateway.catalog().snapshot();
+    let entry = snapshot.tools.get(&*name).filter(|entry| gateway.shows(&principal, entry.tool.spec()));
+    let entry = entry.cloned();
     let name: String = name.chars().take(256).collect();
     let entry = entry.ok_or_else(|| problem::Problem::from(Error::UnknownTool { name, near: Vec::new() }))?;
     let spec = entry.tool.spec();

@@ -120,10 +120,12 @@ impl Gateway {
     fn understand<'a>(&self, request: &'a str, context: &CallContext) -> Vec<Wish<'a>> {
         let parts: Vec<(&str, Meaning)> =
             clauses_of(request).into_iter().map(|text| (text, self.meant(text, context))).collect();
+        let near = |text: &str, entry: &ToolEntry| {
+            let near = self.catalog.nearness(text, std::iter::once(entry));
+            near.iter().any(|near| near.sure() >= PART)
+        };
         let tool = |(text, meaning): &(&str, Meaning)| match meaning {
-            Meaning::This(this) if self.catalog.nearness(text, &this.0).sure() >= PART => {
-                Some(this.0.name.clone())
-            }
+            Meaning::This(this) if near(text, &this.0) => Some(this.0.name.clone()),
             _ => None,
         };
         let mut tools: Vec<_> = parts.iter().filter_map(tool).collect();
@@ -144,8 +146,7 @@ impl Gateway {
                 || spec.service.as_str() == flows && trunkline_orchestrator::service::is_built_in(&spec.name);
             !built_in && entry.service.is_up() && self.shows(&context.principal, spec)
         });
-        let near = |entry: &ToolEntry| self.catalog.nearness(&spelled, entry);
-        let nearness: Vec<Nearness> = found.iter().map(|(entry, _)| near(entry)).collect();
+        let nearness = self.catalog.nearness(&spelled, found.iter().map(|(entry, _)| entry));
         let surest = nearness.iter().map(Nearness::sure).fold(0.0_f32, f32::max);
         if surest < SURE {
             return Meaning::Nothing(found.into_iter().take(3).map(|(entry, _)| entry).collect());

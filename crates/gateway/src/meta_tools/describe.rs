@@ -66,11 +66,9 @@ pub(super) fn execute(gateway: &Gateway, call: &Call, context: &CallContext) -> 
         let text = overview(gateway, &snapshot, principal, Some(&name), detail);
         return Ok(ToolResult::text(&text, false).into());
     }
-    let mut near = snapshot.near_tools(&cut(&name, 256));
-    near.retain(|name| {
-        snapshot.tools.get(&**name).is_some_and(|entry| gateway.shows(principal, entry.tool.spec()))
-    });
-    Err(Error::UnknownTool { name: cut(&name, 256), near }.into())
+    let name = cut(&name, 256);
+    let near = gateway.near_tools(principal, &name);
+    Err(Error::UnknownTool { name, near }.into())
 }
 
 fn described(entry: &trunkline_discovery::ToolEntry, full: bool) -> String {
