@@ -18,6 +18,7 @@ mod serve;
 mod services;
 mod stop;
 mod tools;
+mod top;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,8 @@ enum Command {
     Registry(registry::Registry),
     /// List the services of the running gateway.
     Services(services::Services),
+    /// Show services, tools, flows and alerts, live.
+    Top(top::Top),
     /// Stand before a service and disturb it.
     Chaos(chaos::Chaos),
     /// Check, show or convert the configuration.
@@ -107,6 +110,7 @@ fn run(command: Command) -> Result<(), Stop> {
         Command::Flow(flow) => flow.run(),
         Command::Registry(registry) => registry.run(),
         Command::Services(services) => services.run(),
+        Command::Top(top) => top.run(),
         Command::Chaos(chaos) => chaos.run(),
         Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),

@@ -60,6 +60,18 @@ impl From<std::io::Error> for Stop {
 }
 
 impl Stop {
+    /// Why, in one line, for a command that goes on.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Error(error) => error.to_string(),
+            Self::Problem(problem) => {
+                plain(&format!("{} ({}): {}", problem.title, problem.code, problem.detail))
+            }
+            Self::Other(error) => format!("{error:#}"),
+            Self::Findings(_) | Self::ToolError | Self::InputRequired | Self::Said => "it failed".to_owned(),
+        }
+    }
+
     /// Prints why, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
         let code = match self {

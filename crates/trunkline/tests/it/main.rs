@@ -30,4 +30,5 @@ mod stdio;
 mod support;
 mod tasks;
 mod telemetry;
+mod top;
 mod transactions;
