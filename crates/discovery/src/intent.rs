@@ -1,38 +1,39 @@
 //! What a request is about: which of the known intents, how sure that is, or none of them.
 //!
 //! Intents are tools, flows, commands and whatever has examples in the configuration. A new example counts at once: the model is a
-//! ridge regression that is exact after every example (`ridge`), beside the nearest examples themselves. A request of several wishes
+//! regression over the examples themselves, in closed form (`kernel`), beside the nearest of them. A request of several wishes
 //! is taken apart; where two intents are about as likely, there is a question to ask and no guess.
 
 mod error;
-mod ridge;
+mod kernel;
 mod wishes;
 mod words;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::embed::Table;
 pub use error::Error;
-use ridge::{Ridge, dot};
-use words::Reader;
+use kernel::{Factor, add};
+use words::{Numbers, Reader};
 
 /// The most intents, and the most examples of all together.
 const INTENTS: usize = 2_000;
-const EXAMPLES: usize = 20_000;
+const EXAMPLES: usize = 5_000;
 
 /// How much the nearest example counts beside the regression.
-const NEAREST: f32 = 0.6;
+const NEAREST: f32 = 0.3;
 
 /// How many of the nearest examples of an intent count, each half as much as the one before.
 const NEIGHBOURS: usize = 3;
 
 /// From scores to shares: how far apart they are drawn.
-const SHARPNESS: f32 = 30.0;
+const SHARPNESS: f32 = 20.0;
 
 /// Where a request as near as that to an intent is as likely meant as not, and how sharply that turns.
-const HALF: f32 = 0.36;
-const TURN: f32 = 22.0;
+const HALF: f32 = 0.33;
+const TURN: f32 = 16.0;
 
 /// At least so sure, or nothing is understood.
 const SURE: f32 = 0.5;
@@ -43,10 +44,12 @@ const CLOSE: f32 = 0.3;
 /// The intents that are known.
 pub struct Intents {
     reader: Reader,
-    ridge: Ridge,
     names: Vec<Option<Named>>,
     places: HashMap<String, usize>,
-    examples: VecDeque<Example>,
+    examples: Vec<Example>,
+    factor: Factor,
+    /// The weights of the examples; none where one came or went since.
+    weights: OnceLock<Vec<Vec<f32>>>,
 }
 
 struct Named {
@@ -57,7 +60,7 @@ struct Named {
 
 struct Example {
     intent: usize,
-    numbers: Vec<f32>,
+    numbers: Numbers,
 }
 
 /// An intent that a request may mean.
@@ -121,8 +124,14 @@ impl Intents {
     /// None yet, with another table of embeddings.
     #[must_use]
     pub fn with(table: &'static Table) -> Self {
-        let (names, places, examples) = (Vec::new(), HashMap::new(), VecDeque::new());
-        Self { reader: Reader::new(table), ridge: Ridge::new(), names, places, examples }
+        Self {
+            reader: Reader::new(table),
+            names: Vec::new(),
+            places: HashMap::new(),
+            examples: Vec::new(),
+            factor: Factor::default(),
+            weights: OnceLock::new(),
+        }
     }
 
     /// Adds an intent, or says anew what it is about. Its words count as its first example.
@@ -150,12 +159,11 @@ impl Intents {
     pub fn remove(&mut self, id: &str) {
         let Some(place) = self.places.remove(id) else { return };
         self.names[place] = None;
-        let (gone, kept): (VecDeque<_>, VecDeque<_>) =
-            self.examples.drain(..).partition(|example| example.intent == place);
-        self.examples = kept;
-        for example in gone {
-            self.ridge.learn(&example.numbers, place, true);
-        }
+        let first = self.examples.iter().position(|example| example.intent == place);
+        let Some(first) = first else { return };
+        let rest = self.examples.split_off(first);
+        self.factor.shrink(first);
+        rest.into_iter().filter(|example| example.intent != place).for_each(|example| self.take(example));
     }
 
     fn place(&mut self, id: &str) -> Result<usize, Error> {
@@ -168,7 +176,7 @@ impl Intents {
         }
         self.names.push(Some(Named { id: id.to_owned(), about: String::new() }));
         self.places.insert(id.to_owned(), place);
-        self.ridge.grow();
+        self.weights.take();
         Ok(place)
     }
 
@@ -177,28 +185,44 @@ impl Intents {
             return Err(Error::Full);
         }
         let numbers = self.reader.read(text);
-        self.ridge.learn(&numbers, intent, false);
-        self.examples.push_back(Example { intent, numbers });
+        self.take(Example { intent, numbers });
         Ok(())
+    }
+
+    fn take(&mut self, example: Example) {
+        let open = example.numbers.open();
+        let near: Vec<f32> = self.examples.iter().map(|other| open.alike(&other.numbers)).collect();
+        self.factor.grow(&near, open.alike(&example.numbers));
+        self.examples.push(example);
+        self.weights.take();
+    }
+
+    /// Works out what follows from the examples that came or went since. The first request after that does it by itself;
+    /// with thousands of examples it takes a second.
+    pub fn settle(&self) {
+        self.weights.get_or_init(|| self.factor.weights(self.names.len(), |at| self.examples[at].intent));
     }
 
     /// What a text may mean, the likeliest first, at most `limit`. The confidences add up to 1 with that of none.
     #[must_use]
     pub fn guess(&self, text: &str, limit: usize) -> Vec<Guess> {
         let numbers = self.reader.read(text);
-        let mut scores = self.ridge.scores(&numbers);
+        let open = numbers.open();
+        self.settle();
+        let weights = self.weights.get().map(Vec::as_slice).unwrap_or_default();
+        let mut scores = vec![0.0_f32; self.names.len()];
         let mut nearest = vec![[0.0_f32; NEIGHBOURS]; scores.len()];
-        for example in &self.examples {
-            let mut near = dot(&example.numbers, &numbers);
+        for (example, weights) in self.examples.iter().zip(weights) {
+            let mut near = open.alike(&example.numbers);
+            add(&mut scores, weights, near);
             for place in &mut nearest[example.intent] {
                 if near > *place {
                     std::mem::swap(place, &mut near);
                 }
             }
         }
-        let length = dot(&numbers, &numbers).max(f32::MIN_POSITIVE);
         for (score, nearest) in scores.iter_mut().zip(nearest) {
-            *score = (1.0 - NEAREST) * *score + NEAREST * weighted(nearest) / length;
+            *score += NEAREST * weighted(nearest);
         }
         let mut order: Vec<usize> = (0..scores.len()).filter(|place| self.names[*place].is_some()).collect();
         order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));

@@ -6,7 +6,7 @@ use trunkline_model::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no room for more.
-    #[error("there are 2,000 intents or 20,000 examples already")]
+    #[error("there are 2,000 intents or 5,000 examples already")]
     Full,
 }
 
