@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_model::{CallId, ClientFeatures, Principal};
+use trunkline_telemetry::Telemetry;
 
 use super::reply::Frame;
 use crate::Error;
@@ -34,12 +35,17 @@ const DEFAULT_LOG_LEVEL: u8 = 6;
 const UNSET: u8 = u8::MAX;
 
 /// All sessions.
-#[derive(Default)]
 pub(crate) struct Sessions {
     map: RwLock<HashMap<String, Arc<Session>>>,
+    telemetry: Telemetry,
 }
 
 impl Sessions {
+    /// None yet; how long each lasts is told there.
+    pub(crate) fn new(telemetry: Telemetry) -> Self {
+        Self { map: RwLock::default(), telemetry }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.map.read().len()
@@ -58,21 +64,34 @@ impl Sessions {
         }
         if map.len() >= max.max(1) {
             let idle = map.values().filter(|s| !s.busy()).max_by_key(|s| s.idle()).map(|s| s.id.clone());
-            if let Some(id) = idle {
-                map.remove(&id);
+            if let Some(gone) = idle.and_then(|id| map.remove(&id)) {
+                self.ended(&gone);
             }
         }
         map.insert(session.id.clone(), session.clone());
         session
     }
 
-    pub(crate) fn remove(&self, id: &str) -> Option<Arc<Session>> {
-        self.map.write().remove(id)
+    /// Ends a session.
+    pub(crate) fn remove(&self, id: &str) {
+        let gone = self.map.write().remove(id);
+        gone.iter().for_each(|gone| self.ended(gone));
     }
 
     /// Ends sessions that were idle for `time`.
     pub(crate) fn sweep(&self, time: Duration) {
-        self.map.write().retain(|_, session| session.busy() || session.idle() < time);
+        self.map.write().retain(|_, session| {
+            let stays = session.busy() || session.idle() < time;
+            if !stays {
+                self.ended(session);
+            }
+            stays
+        });
+    }
+
+    /// A session lasted from its beginning in this process to when it was last used.
+    fn ended(&self, session: &Session) {
+        self.telemetry.metrics().session_ended(session.opened.elapsed().saturating_sub(session.idle()));
     }
 }
 
@@ -85,6 +104,7 @@ pub(crate) struct Session {
     /// The name that the client gives itself.
     pub(crate) client: Option<Arc<str>>,
     log_level: AtomicU8,
+    opened: Instant,
     used: Mutex<Instant>,
     subscriptions: Mutex<HashMap<String, Subscription>>,
     /// Calls under way by the JSON text of their request's id.
@@ -110,6 +130,7 @@ impl Session {
             principal,
             features,
             log_level: AtomicU8::new(UNSET),
+            opened: Instant::now(),
             used: Mutex::new(Instant::now()),
             subscriptions: Mutex::default(),
             running: Mutex::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::support::client::Modern;
+use super::support::client::{Legacy, Modern};
 use super::support::eventually;
 use super::support::http;
 use super::support::process::{Gateway, as_child};
@@ -69,7 +69,9 @@ async fn a_call_is_counted_by_tool_service_and_door_and_names_can_not_break_line
     for hostile in ["a\"b\\n", "{}", "x\ny 1"] {
         Modern::new(stage.gateway.address).call(&hostile.replace('\n', "%0A"), json!({})).await;
     }
+    assert_eq!(Legacy::connect(stage.gateway.address).await.delete().await.status, 204);
     let text = stage.gateway.get("/metrics").await.text().await;
+    assert_eq!(sample(&text, "mcp_server_session_duration_seconds_count "), Some(1.0));
     let calls = "trunkline_calls_total{door=\"http\",service=\"up\",tool=\"read\",outcome=\"done\"}";
     assert_eq!(sample(&text, calls), Some(1.0), "{text}");
     let unknown =
