@@ -1,8 +1,9 @@
-//! Development tasks: `cargo xtask test|conformance|ctk|crash|bench|fuzz`.
+//! Development tasks: `cargo xtask test|conformance|ctk|crash|browser|bench|fuzz`.
 
 #![expect(clippy::print_stdout, reason = "tasks report on standard output")]
 
 mod bench;
+mod browser;
 mod clients;
 mod command;
 mod conformance;
@@ -40,6 +41,8 @@ enum Task {
     },
     /// Run the test kit of the Open Workflow Specification and our own scenarios; prints both as passed/required last.
     Ctk,
+    /// Look at the console in Chromium, which `test` does as well.
+    Browser,
     /// Build for release and measure; prints a table and one JSON line.
     Bench {
         /// What to measure.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Conformance { legs } => conformance::run(&legs),
         Task::Ctk => ctk::run(),
+        Task::Browser => browser::run(),
         Task::Bench { name } => bench::run(&name),
         Task::Crash(config) => crash::run(&config),
         Task::Fuzz(config) => fuzz::run(&config),

@@ -10,7 +10,7 @@ use crate::command::{output, run};
 use crate::workspace::{path_with, root, scratch, which};
 
 /// Programs that tests run, with the Debian package of each.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("git", "git"),
     ("strace", "strace"),
     ("npm", "npm"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("dnsmasq", "dnsmasq-base"),
     ("promtool", "prometheus"),
     ("curl", "curl"),
+    ("chromium", "chromium"),
 ];
 
 /// The line of Node that the conformance suite needs.

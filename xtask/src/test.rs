@@ -6,7 +6,7 @@ use crate::command::watch;
 use crate::provide::{self, Npm};
 use crate::report::{Outcome, Report};
 use crate::workspace::{root, shared};
-use crate::{clients, conformance, crash, ctk, observe, registry};
+use crate::{browser, clients, conformance, crash, ctk, observe, registry};
 
 /// Runs every leg.
 pub(crate) fn run() -> anyhow::Result<bool> {
@@ -14,7 +14,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     let mut npm = None;
     let mut python = None;
     report.leg("programs", || match provide::programs() {
-        Ok(()) => Ok(Outcome::passed("git, strace, npm, node, python3, dnsmasq, promtool, curl")),
+        Ok(()) => Ok(Outcome::passed("git, strace, npm, node, python3, dnsmasq, promtool, curl, chromium")),
         Err(error) => Ok(Outcome::missing(format!("{error:#}"))),
     });
     report.leg("npm packages", || brought(provide::npm(), &mut npm));
@@ -58,6 +58,10 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     report.leg("otlp python", || match &python {
         Some(python) if built => observe::otlp(python),
         _ => Ok(Outcome::missing("python packages or binaries are missing")),
+    });
+    report.leg("browser", || match &npm {
+        Some(npm) if built => browser::leg(npm),
+        _ => Ok(Outcome::missing("npm packages or binaries are missing")),
     });
     Ok(report.finish())
 }

@@ -82,7 +82,7 @@ pub(crate) struct Page {
     title: String,
     body: Html,
     /// Which events it has to follow: a query of `/v1/events`.
-    follows: Option<&'static str>,
+    follows: Option<(&'static str, u64)>,
 }
 
 impl Page {
@@ -90,9 +90,10 @@ impl Page {
         Self { at, title: title.to_owned(), body, follows: None }
     }
 
-    /// The page is fetched again when an event of this query comes.
-    fn follows(mut self, query: &'static str) -> Self {
-        self.follows = Some(query);
+    /// The page is fetched again when an event of this query comes behind a position: the end of the record before the
+    /// page was made, so that nothing is missed between the page and what follows it.
+    fn follows(mut self, query: &'static str, since: u64) -> Self {
+        self.follows = Some((query, since));
         self
     }
 }
@@ -115,9 +116,13 @@ impl IntoResponse for Page {
             .raw("</ul></nav></header><main id=\"main\" tabindex=\"-1\"><h1>")
             .text(&self.title)
             .raw("</h1>");
-        if let Some(query) = self.follows {
-            out =
-                out.raw("<p id=\"live\" data-follow=\"").raw(query).raw("\" hidden><button type=\"button\" ");
+        if let Some((query, since)) = self.follows {
+            out = out
+                .raw("<p id=\"live\" data-follow=\"")
+                .raw(query)
+                .raw("\" data-since=\"")
+                .text(&since.to_string());
+            out = out.raw("\" hidden><button type=\"button\" ");
             out = out.raw("aria-pressed=\"false\">Pause</button> <span role=\"status\"></span></p>");
         }
         out = out.raw("<div id=\"content\">").push(&self.body).raw("</div></main></body></html>");

@@ -18,14 +18,19 @@ pub(super) async fn page(
     principal: Extension<Arc<Principal>>,
     uri: Uri,
 ) -> Result<Page, Refused> {
+    let since = gateway.log.head();
     let uri = filled(&uri);
     let given = parameters(&uri);
     let found = said(audit::list(gateway, principal, Query::try_from_uri(&uri)).await?);
     let mut body =
         html("<form method=\"get\" action=\"/console/calls\" role=\"search\" aria-label=\"Filter\">");
-    for (name, label) in
-        [("principal", "Who"), ("target", "Tool or flow"), ("action", "Action"), ("outcome", "Outcome")]
-    {
+    for (name, label) in [
+        ("principal", "Who"),
+        ("service", "Service"),
+        ("target", "Tool or flow"),
+        ("action", "Action"),
+        ("outcome", "Outcome"),
+    ] {
         body = body.push(&field(name, label, parameter(&given, name)));
     }
     body = body.raw("<button>Filter</button></form>").push(&deeds(&found));
@@ -34,7 +39,7 @@ pub(super) async fn page(
     }
     let page = Page::new("/console/calls", "Calls", body);
     // What is old does not change.
-    Ok(if given.contains_key("before") { page } else { page.follows("type=dev.trunkline.") })
+    Ok(if given.contains_key("before") { page } else { page.follows("type=dev.trunkline.", since) })
 }
 
 fn older(given: &Parameters, next: u64) -> String {

@@ -18,6 +18,7 @@ pub(super) async fn page(
     principal: Extension<Arc<Principal>>,
     uri: Uri,
 ) -> Result<Page, Refused> {
+    let since = gateway.log.head();
     let uri = filled(&uri);
     let given = parameters(&uri);
     let found = events::list(gateway, principal, HeaderMap::new(), Query::try_from_uri(&uri)).await?;
@@ -49,7 +50,7 @@ pub(super) async fn page(
             .raw("</p>");
     }
     let page = Page::new("/console/events", "Events", body);
-    Ok(if fixed { page } else { page.follows("limit=1") })
+    Ok(if fixed { page } else { page.follows("limit=1", since) })
 }
 
 /// JSON in lines.

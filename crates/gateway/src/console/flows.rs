@@ -30,6 +30,7 @@ pub(super) async fn list(
     principal: Extension<Arc<Principal>>,
     uri: Uri,
 ) -> Result<Page, Refused> {
+    let since = gateway.log.head();
     let uri = filled(&uri);
     let given = parameters(&uri);
     let found = said(flows::instances(gateway, principal, Query::try_from_uri(&uri)).await?);
@@ -38,7 +39,7 @@ pub(super) async fn list(
         .push(&field("flow", "Flow", parameter(&given, "flow")))
         .raw("<button>Filter</button></form>");
     let body = form.push(&instances(&found));
-    Ok(Page::new(AT, "Flows", body).follows("type=dev.trunkline.flow"))
+    Ok(Page::new(AT, "Flows", body).follows("type=dev.trunkline.flow", since))
 }
 
 /// A table of instances, as `/v1/instances` has them.
@@ -68,6 +69,7 @@ pub(super) async fn show(
     principal: Extension<Arc<Principal>>,
     path: Path<String>,
 ) -> Result<Page, Refused> {
+    let since = gateway.log.head();
     let shown = said(flows::show(gateway, principal, path).await?);
     let status = plain(&shown["status"]);
     let id = plain(&shown["id"]);
@@ -92,7 +94,7 @@ pub(super) async fn show(
     if !shown["output"].is_null() {
         body = body.raw("<h2>Output</h2><pre>").text(&pretty(&shown["output"])).raw("</pre>");
     }
-    Ok(Page::new(AT, &format!("Flow {id}"), body).follows("type=dev.trunkline.flow"))
+    Ok(Page::new(AT, &format!("Flow {id}"), body).follows("type=dev.trunkline.flow", since))
 }
 
 fn steps(shown: &Value) -> Html {

@@ -27,7 +27,7 @@ pub(crate) fn link(to: &str, label: &str) -> Html {
 pub(crate) fn state(name: &str) -> Html {
     let kind = match name {
         "up" | "done" | "completed" | "closed" | "healthy" | "possible" => "<span class=\"state good\">",
-        "down" | "failed" | "refused" | "stuck" | "faulted" | "open" | "firing" | "unhealthy" => {
+        "down" | "failing" | "failed" | "refused" | "stuck" | "faulted" | "open" | "firing" | "unhealthy" => {
             "<span class=\"state bad\">"
         }
         _ => "<span class=\"state\">",

@@ -7,6 +7,7 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use serde_json::Value;
 use trunkline_model::Principal;
+use trunkline_telemetry::map;
 
 use super::calls::deeds;
 use super::html::{html, link, plain, state, table, text};
@@ -18,6 +19,7 @@ pub(super) async fn page(
     gateway: State<Arc<Gateway>>,
     principal: Extension<Arc<Principal>>,
 ) -> Result<Page, Refused> {
+    let since = gateway.log.head();
     let all = said(services::list(gateway.clone(), principal.clone()).await);
     let services = list(&all, "services");
     let up = services.iter().filter(|service| service["state"] == "up").count();
@@ -37,17 +39,11 @@ pub(super) async fn page(
     ] {
         body = body.raw("<div><dt>").text(name).raw("</dt><dd>").text(&value).raw("</dd></div>");
     }
-    let failing = services.iter().filter(|service| service["state"] != "up").map(|service| {
-        vec![
-            link("/console/services", &plain(&service["id"])),
-            state(&plain(&service["state"])),
-            text(&plain(&service["cause"])),
-        ]
-    });
-    let failing: Vec<_> = failing.collect();
+    let seen = map::picture(&gateway.telemetry);
+    let failing: Vec<_> = services.iter().filter_map(|service| failing(service, &seen)).collect();
     body = body.raw("</dl><h2>What is broken</h2>");
     if !failing.is_empty() {
-        body = body.push(&table("Services that are not up", &["Service", "State", "Why"], &failing));
+        body = body.push(&table("Services that fail", &["Service", "State", "Why"], &failing));
     }
     if !list(&stuck, "instances").is_empty() {
         body = body.push(&super::flows::instances(&stuck));
@@ -59,15 +55,38 @@ pub(super) async fn page(
         body = body.push(&table("Alerts that fire", &["Alert", "State", "What"], &alerts));
     }
     if failing.is_empty() && list(&stuck, "instances").is_empty() && alerts.is_empty() {
-        body =
-            body.raw("<p class=\"good\">Nothing: every service is up, no flow is stuck, no alert fires.</p>");
+        body = body.raw("<p class=\"good\">Nothing: no service fails, no flow is stuck, no alert fires.</p>");
     }
     let figures = said(metrics::kpis(gateway).await);
     let figures: Vec<_> = list(&figures, "kpis").iter().map(figure).collect();
     body = body.raw("<h2>Key figures</h2>");
     body = body.push(&table("Measured by this process", &["Figure", "Now", "Target"], &figures));
     body = body.raw("<h2>What was done last</h2>").push(&deeds(&recent));
-    Ok(Page::new("/", "Overview", body).follows("type=dev.trunkline."))
+    Ok(Page::new("/", "Overview", body).follows("type=dev.trunkline.", since))
+}
+
+/// A service that is not up, whose calls fail, or whose breakers are not closed.
+fn failing(service: &Value, seen: &map::Picture) -> Option<Vec<super::html::Html>> {
+    let id = plain(&service["id"]);
+    let node = seen.nodes.iter().find(|node| node.kind == map::NodeKind::Service && node.name == id);
+    let bad = node.filter(|node| node.health == "bad");
+    let down = service["state"] != "up";
+    if !down && bad.is_none() {
+        return None;
+    }
+    let mut why: Vec<String> = service["cause"].as_str().map(str::to_owned).into_iter().collect();
+    if let Some(node) = bad {
+        why.extend(node.breakers.iter().map(|(tool, breaker)| format!("the breaker of {tool} is {breaker}")));
+        if node.seen.errors > 0 {
+            let minutes = seen.window_s / 60;
+            let said =
+                format!("{} of {} calls failed in {minutes} minutes", node.seen.errors, node.seen.calls);
+            why.push(said);
+        }
+    }
+    let how = if down { plain(&service["state"]) } else { "failing".to_owned() };
+    let to = format!("/console/services#{}", super::html::encode(&id));
+    Some(vec![link(&to, &id), state(&how), text(&why.join("; "))])
 }
 
 fn alert(alert: &Value) -> Vec<super::html::Html> {

@@ -35,12 +35,19 @@ if (live) {
     busy = false;
   };
 
+  // What is shown comes from views that may be a moment behind the events.
+  let later = 0;
+  const soon = () => {
+    refresh();
+    clearTimeout(later);
+    later = setTimeout(refresh, 1000);
+  };
+
   const follow = async () => {
-    let last = "";
+    let last = live.dataset.since;
     for (;;) {
       try {
-        const headers = { accept: "text/event-stream" };
-        if (last) headers["last-event-id"] = last;
+        const headers = { accept: "text/event-stream", "last-event-id": last };
         const reply = await fetch("/v1/events?" + live.dataset.follow, { headers });
         if (!reply.ok || !reply.body) throw new Error(String(reply.status));
         status.textContent = paused ? "Paused" : "Live";
@@ -53,7 +60,7 @@ if (live) {
           rest = lines.pop();
           for (const line of lines) {
             if (line.startsWith("id:")) last = line.slice(3).trim();
-            else if (line.startsWith("data:")) refresh();
+            else if (line.startsWith("data:")) soon();
           }
         }
       } catch {

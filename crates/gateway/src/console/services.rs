@@ -13,6 +13,7 @@ use crate::Gateway;
 use crate::http::services;
 
 pub(super) async fn page(gateway: State<Arc<Gateway>>, principal: Extension<Arc<Principal>>) -> Page {
+    let since = gateway.log.head();
     let all = said(services::list(gateway, principal).await);
     let mut body = Html::default();
     for service in list(&all, "services") {
@@ -21,13 +22,18 @@ pub(super) async fn page(gateway: State<Arc<Gateway>>, principal: Extension<Arc<
     if list(&all, "services").is_empty() {
         body = html("<p>No service is configured. See <a href=\"/console/connect\">Connect</a>.</p>");
     }
-    Page::new("/console/services", "Services", body).follows("type=dev.trunkline.service_call")
+    Page::new("/console/services", "Services", body).follows("type=dev.trunkline.", since)
 }
 
 fn one(service: &Value) -> Html {
     let id = plain(&service["id"]);
-    let mut out =
-        html("<section><h2>").text(&id).raw(" ").push(&state(&plain(&service["state"]))).raw("</h2>");
+    let mut out = html("<section id=\"")
+        .text(&super::html::encode(&id))
+        .raw("\"><h2>")
+        .text(&id)
+        .raw(" ")
+        .push(&state(&plain(&service["state"])))
+        .raw("</h2>");
     if let Some(cause) = service["cause"].as_str() {
         out = out.raw("<p class=\"bad\">").text(cause).raw("</p>");
     }
@@ -39,6 +45,8 @@ fn one(service: &Value) -> Html {
         service["prompts"], service["resources"], service["restarts"]
     );
     out = out.text(&rest).raw(" · ");
+    let failed = format!("/console/calls?outcome=failed&service={}", super::html::encode(&id));
+    out = out.push(&link(&failed, "calls that failed")).raw(" · ");
     out = out
         .push(&link(&format!("/console/events?target={}", super::html::encode(&id)), "its changes"))
         .raw("</p>");

@@ -33,6 +33,8 @@ pub(crate) struct Which {
     principal: Option<String>,
     /// `service/tool`, or the flow as `namespace/name`.
     target: Option<String>,
+    /// Only calls of the tools of this service.
+    service: Option<String>,
     /// `call`, `flow.start`, `flow.cancel`, `flow.undo`, `flow.retry`, `flow.resolve` or `flow.end`.
     action: Option<String>,
     /// `done`, `tool_error`, `failed`, `refused`, `asked`, or how a flow ended.
@@ -64,6 +66,9 @@ pub(crate) struct Deed {
     /// The call or instance.
     #[schema(value_type = String)]
     correlation: Uuid,
+    /// The trace that it was part of; whether that was kept is another question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     /// In words: why it failed, or the reason that was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -127,7 +132,11 @@ async fn window(gateway: &Gateway, from: u64, before: u64, filter: &Filter) -> R
 
 fn fits(which: &Which, deed: &Deed) -> bool {
     let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-    is(&which.principal, &deed.who) && is(&which.action, deed.action) && is(&which.outcome, &deed.outcome)
+    let of = |service: &str| deed.target.strip_prefix(service).is_some_and(|tool| tool.starts_with('/'));
+    which.service.as_deref().is_none_or(|service| deed.action == "call" && of(service))
+        && is(&which.principal, &deed.who)
+        && is(&which.action, deed.action)
+        && is(&which.outcome, &deed.outcome)
 }
 
 /// What an event says that somebody did; `None` for one that says nothing of that kind.
@@ -178,6 +187,7 @@ fn deed(recorded: &RecordedEvent) -> Option<Deed> {
         outcome,
         via: event.source.to_string(),
         correlation: event.correlation,
+        trace: event.traceparent.as_deref().and_then(|header| header.get(3..35)).map(str::to_owned),
         detail,
     })
 }
