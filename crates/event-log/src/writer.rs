@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod commit;
+pub(crate) mod recent;
 mod versions;
 
 use std::fs::File;
@@ -17,9 +18,15 @@ use crate::{Clock, Config, Error, Expected, Result, retention, snapshot};
 
 use checkpoint::Checkpoints;
 use commit::Committer;
+use recent::Recent;
 
-/// The time between two looks of the projections at the log, unless one is behind by more than a step.
+/// The time between two looks of the projections at the log, unless one is behind by more than a step. Where much happens
+/// it is longer: what begins and ends between two looks costs a projection less.
 const PROJECT_EVERY: Duration = Duration::from_millis(10);
+const PROJECT_EVERY_BUSY: Duration = Duration::from_millis(40);
+
+/// So many events in a look are much.
+const BUSY: u64 = 64;
 
 /// How long projections and retention wait after the disk has failed them.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,6 +42,7 @@ pub struct Writer {
     shared: Arc<Shared>,
     committer: Committer,
     projections: Projections,
+    recent: Recent,
     next_projection: Instant,
     next_retention: Instant,
     /// Held for as long as the file is open.
@@ -53,6 +61,7 @@ impl Writer {
         Self {
             committer: Committer::new(Arc::clone(&shared)),
             projections: Projections::new(Arc::clone(&shared)),
+            recent: Recent::default(),
             config,
             clock,
             connection,
@@ -101,7 +110,10 @@ impl Writer {
         while requests.peek().is_some() {
             match requests.next_if(|request| matches!(request, Request::Command(_))) {
                 Some(Request::Command(command)) => self.command(*command),
-                _ => self.committer.commit(&mut self.connection, &self.clock, &mut requests),
+                _ => {
+                    let recent = self.projections.any().then_some(&mut self.recent);
+                    self.committer.commit(&mut self.connection, &self.clock, &mut requests, recent);
+                }
             }
         }
     }
@@ -150,9 +162,11 @@ impl Writer {
 
     fn maintain(&mut self) {
         let now = Instant::now();
-        if now >= self.next_projection && self.projections.lag() > 0 {
-            self.next_projection = match self.projections.step(&mut self.connection) {
+        let lag = self.projections.lag();
+        if now >= self.next_projection && lag > 0 {
+            self.next_projection = match self.projections.step(&mut self.connection, &mut self.recent) {
                 Ok(()) if self.projections.lag() >= projection::STEP => now,
+                Ok(()) if lag >= BUSY => now + PROJECT_EVERY_BUSY,
                 Ok(()) => now + PROJECT_EVERY,
                 Err(error) => {
                     tracing::warn!(%error, "projections can't go on; they will be tried again");

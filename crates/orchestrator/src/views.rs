@@ -2,6 +2,7 @@
 
 mod queue;
 mod saga;
+mod whole;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -64,9 +65,12 @@ impl Projection for Views {
 
     fn apply(&self, transaction: &Transaction<'_>, event: &RecordedEvent) -> ProjectionResult {
         let Some(entry) = Entry::of_event(event)? else { return Ok(()) };
-        let at = Applied { transaction, id: event.event.correlation, now: event.event.time.as_millisecond() };
-        at.apply(entry, event)?;
+        Applied::of(transaction, event).apply(entry, event)?;
         Ok(())
+    }
+
+    fn apply_all(&self, transaction: &Transaction<'_>, events: &[RecordedEvent]) -> ProjectionResult {
+        whole::apply(transaction, events)
     }
 
     fn reset(&self, transaction: &Transaction<'_>) -> ProjectionResult {
@@ -81,7 +85,11 @@ struct Applied<'a> {
     now: i64,
 }
 
-impl Applied<'_> {
+impl<'a> Applied<'a> {
+    fn of(transaction: &'a Transaction<'a>, event: &RecordedEvent) -> Self {
+        Self { transaction, id: event.event.correlation, now: event.event.time.as_millisecond() }
+    }
+
     fn apply(&self, entry: Entry, event: &RecordedEvent) -> rusqlite::Result<()> {
         match entry {
             Entry::Started(started) => {
@@ -106,11 +114,7 @@ impl Applied<'_> {
                 self.status(status, None, None)?;
             }
             Entry::Ended(ended) => {
-                let (status, fault) = match &ended.outcome {
-                    StepOutcome::Succeeded(_) => ("completed", None),
-                    StepOutcome::Refused(fault) => ("refused", Some(fault.words())),
-                    StepOutcome::Unknown(fault) => ("unknown", Some(fault.words())),
-                };
+                let (status, fault) = ended_as(&ended.outcome);
                 let sql = "UPDATE flow_step SET status = ?3, ended = ?4, duration_us = ?5, fault = ?6 \
                            WHERE instance = ?1 AND key = ?2";
                 let took = i64::try_from(ended.duration_us).unwrap_or(i64::MAX);
@@ -239,6 +243,15 @@ impl Applied<'_> {
         let values = params![self.id.as_bytes(), ending(finished.status), self.now, fault, output];
         self.transaction.prepare_cached(sql)?.execute(values)?;
         Ok(())
+    }
+}
+
+/// How a step's outcome is called, and what went wrong.
+fn ended_as(outcome: &StepOutcome) -> (&'static str, Option<String>) {
+    match outcome {
+        StepOutcome::Succeeded(_) => ("completed", None),
+        StepOutcome::Refused(fault) => ("refused", Some(fault.words())),
+        StepOutcome::Unknown(fault) => ("unknown", Some(fault.words())),
     }
 }
 

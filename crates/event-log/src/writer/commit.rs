@@ -9,8 +9,9 @@ use trunkline_model::Event;
 use crate::queue::{Append, Request};
 use crate::row::Place;
 use crate::shared::Shared;
+use crate::writer::recent::Recent;
 use crate::writer::versions::{VERSION_OF, Versions};
-use crate::{Appended, Clock, Error, Result, StreamId, row};
+use crate::{Appended, Clock, Error, RecordedEvent, Result, StreamId, row};
 
 /// The most events in a commit, but for an append that is larger by itself.
 const MAX_EVENTS: usize = 512;
@@ -69,6 +70,7 @@ impl Committer {
         connection: &mut Connection,
         clock: &Clock,
         requests: &mut Peekable<impl Iterator<Item = Request>>,
+        mut recent: Option<&mut Recent>,
     ) {
         let mut batch = Vec::new();
         let mut events = 0;
@@ -82,7 +84,7 @@ impl Committer {
             batch.push(request);
         }
         match self.write(connection, clock, &batch) {
-            Ok((end, answers)) => {
+            Ok(Written { end, answers, places }) => {
                 self.end = end;
                 self.shared.head.send_if_modified(|head| {
                     std::mem::replace(&mut head.position, end.position) != end.position
@@ -90,13 +92,29 @@ impl Committer {
                 if self.failure.take().is_some() {
                     self.shared.queue.recovered();
                 }
-                let mut answers = answers.into_iter();
-                for request in batch {
-                    if let Request::Append(append) = request
-                        && let Some(answer) = answers.next()
+                let (mut answers, mut places) = (answers.into_iter(), places.into_iter());
+                let mut keep = |stream: StreamId, event: Event| {
+                    if let (Some(recent), Some((position, version))) = (recent.as_deref_mut(), places.next())
                     {
-                        // Whoever asked may have gone.
-                        let _ = append.reply.send(answer);
+                        recent.push(RecordedEvent { position, stream, version, event });
+                    }
+                };
+                for request in batch {
+                    match request {
+                        Request::Record(stream, event) => keep(stream, event),
+                        Request::Append(append) => {
+                            let Some(answer) = answers.next() else { continue };
+                            let stored = answer.is_ok();
+                            // Whoever asked may have gone.
+                            let _ = append.reply.send(answer);
+                            if stored {
+                                append
+                                    .events
+                                    .into_iter()
+                                    .for_each(|event| keep(append.stream.clone(), event));
+                            }
+                        }
+                        Request::Command(_) => {}
                     }
                 }
             }
@@ -109,12 +127,7 @@ impl Committer {
         }
     }
 
-    fn write(
-        &mut self,
-        connection: &mut Connection,
-        clock: &Clock,
-        batch: &[Request],
-    ) -> Result<(End, Vec<Result<Appended>>)> {
+    fn write(&mut self, connection: &mut Connection, clock: &Clock, batch: &[Request]) -> Result<Written> {
         let transaction = connection.transaction()?;
         let mut answers = Vec::new();
         let mut pen = Pen {
@@ -123,6 +136,7 @@ impl Committer {
             versions: &mut self.versions,
             recorded: clock().as_millisecond(),
             end: self.end,
+            places: Vec::new(),
         };
         for request in batch {
             match request {
@@ -133,10 +147,10 @@ impl Committer {
                 Request::Command(_) => {}
             }
         }
-        let end = pen.end;
+        let (end, places) = (pen.end, std::mem::take(&mut pen.places));
         drop(pen);
         transaction.commit()?;
-        Ok((end, answers))
+        Ok(Written { end, answers, places })
     }
 
     fn fail(&self, requests: impl Iterator<Item = Request>, error: &Error) {
@@ -156,6 +170,15 @@ impl Committer {
     }
 }
 
+/// What a commit wrote.
+struct Written {
+    end: End,
+    /// To each append.
+    answers: Vec<Result<Appended>>,
+    /// The position and version of each event.
+    places: Vec<(u64, u64)>,
+}
+
 /// Writes within one transaction.
 struct Pen<'a> {
     insert: CachedStatement<'a>,
@@ -163,6 +186,7 @@ struct Pen<'a> {
     versions: &'a mut Versions,
     recorded: i64,
     end: End,
+    places: Vec<(u64, u64)>,
 }
 
 impl Pen<'_> {
@@ -190,6 +214,7 @@ impl Pen<'_> {
                 &Place { position, stream, version, recorded: self.recorded, size },
                 event,
             )?;
+            self.places.push((position, version));
         }
         self.versions.set(stream, version);
         Ok(version)
