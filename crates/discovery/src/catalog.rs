@@ -113,7 +113,9 @@ impl Catalog {
             search.remove(name);
         }
         for (name, entry) in &new.tools {
-            if old.tools.get(name).is_none_or(|known| known.listed != entry.listed) {
+            let as_before =
+                |known: &ToolEntry| known.listed == entry.listed && known.about.told == entry.about.told;
+            if !old.tools.get(name).is_some_and(as_before) {
                 entry.be_found(|document| search.insert(name, &document));
             }
         }

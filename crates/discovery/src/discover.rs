@@ -32,12 +32,21 @@ const DEPTH: usize = 5;
 pub struct About {
     /// What all of its tools can do.
     pub capabilities: Vec<Capability>,
+    /// What some of its instances can do, as they are now: [`Service::capabilities`].
+    pub told: Vec<Capability>,
     /// Its version, where its tools have none.
     pub version: Option<String>,
     /// The zone that it runs in, where its instances have none.
     pub zone: Option<String>,
     /// What else is known of it.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl About {
+    /// All that is known of what it can do.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = &Capability> {
+        self.capabilities.iter().chain(&self.told)
+    }
 }
 
 /// What is looked for. All that is given has to hold.
@@ -134,7 +143,7 @@ impl Index {
     fn add(&mut self, entry: &ToolEntry) {
         let (spec, about) = (entry.tool.spec(), &entry.about);
         let Ok(number) = u32::try_from(self.tools.len()) else { return };
-        for capability in spec.capabilities.iter().chain(&about.capabilities) {
+        for capability in spec.capabilities.iter().chain(about.terms()) {
             self.terms.push((Arc::from(capability.as_str()), number));
         }
         let version = Some(&*spec.version).filter(|version| !version.is_empty());
@@ -172,7 +181,7 @@ impl Snapshot {
         one: &'a ToolEntry,
         named: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = &'a ToolEntry> {
-        let own = one.tool.spec().capabilities.iter().chain(&one.about.capabilities);
+        let own = one.tool.spec().capabilities.iter().chain(one.about.terms());
         let own: Vec<&str> = own.map(Capability::as_str).filter(|term| named(term)).collect();
         let index = self.index();
         let others = own.into_iter().flat_map(move |term| {
@@ -246,6 +255,8 @@ enum Why<'a> {
     Arguments(String),
     #[error("it can't be called now: {0}")]
     Unwell(String),
+    #[error("nothing of it that can {0} is well")]
+    Capability(String),
     #[error("nothing of it in {0} is well")]
     Zone(String),
     #[error("{0} is not {1:?}")]
@@ -289,6 +300,13 @@ impl Known {
         self.place(query, &*self.entry.service, term)
     }
 
+    /// Whether it has a term only from some of its instances.
+    fn is_only_told(&self, term: &str) -> bool {
+        let about = &self.entry.about;
+        let mut own = self.entry.tool.spec().capabilities.iter().chain(&about.capabilities);
+        !about.told.is_empty() && !own.any(|one| one.as_str() == term)
+    }
+
     /// Whether it is well, and where.
     fn place(&self, query: &Query, service: &dyn Service, term: Option<&Arc<str>>) -> Result<Fit, Why<'_>> {
         let instances = service.instances();
@@ -297,6 +315,13 @@ impl Known {
         if !up && !query.unwell {
             let cause = service.status().cause.unwrap_or_else(|| "it has not been reached yet".to_owned());
             return Err(Why::Unwell(cause));
+        }
+        if let Some(term) = term.filter(|term| !query.unwell && self.is_only_told(term)) {
+            let can =
+                |instance: &&InstanceStatus| instance.capabilities.iter().any(|one| one.as_str() == &**term);
+            if !well.iter().any(can) {
+                return Err(Why::Capability(term.to_string()));
+            }
         }
         if let Some(zone) = &query.zone {
             let there = |instance: &&InstanceStatus| {

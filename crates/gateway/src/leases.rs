@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trunkline_event_log::Expected;
-use trunkline_model::{EventData, Failure, Glob, Instance, Json, Phase, Principal, ServiceId};
+use trunkline_model::{Capability, EventData, Failure, Glob, Instance, Json, Phase, Principal, ServiceId};
 use utoipa::ToSchema;
 
 use crate::{Error, Gateway};
@@ -66,6 +66,10 @@ pub(crate) struct Registration {
     /// How much of the calls it takes beside the others; 1 where left out.
     #[serde(default)]
     weight: Option<u32>,
+    /// What it can do, as dotted terms, beside what all of its service can.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    capabilities: Vec<Capability>,
     /// What else is known of it.
     #[serde(default)]
     metadata: std::collections::BTreeMap<String, String>,
@@ -175,9 +179,10 @@ impl Gateway {
     ) -> Result<Lease, Failure> {
         let leased = self.leased(service)?;
         let longest = leased.admits(&registration, principal).map_err(Error::NotRegistered)?;
-        let Registration { url, zone, version, weight, metadata, ttl_ms } = registration;
+        let Registration { url, zone, version, weight, capabilities, metadata, ttl_ms } = registration;
         let ttl = ttl_ms.map_or(longest, |ms| Duration::from_millis(ms).clamp(SHORTEST, longest));
-        let instance = Instance { url: url.clone(), zone, version, weight: weight.unwrap_or(1), metadata };
+        let weight = weight.unwrap_or(1);
+        let instance = Instance { url: url.clone(), zone, version, weight, capabilities, metadata };
         let _writing = leased.writing.lock().await;
         let until = Instant::now() + ttl;
         let (new, changed) = {

@@ -8,7 +8,7 @@ mod checks;
 mod place;
 mod tool;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -16,9 +16,9 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use trunkline_model::{
-    BoxFuture, Call, CallContext, Contents, EffectState, Failure, Instance, InstanceStatus, Item, Json,
-    Operation, Outcome, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task, TaskOrder,
-    Tool,
+    BoxFuture, Call, CallContext, Capability, Contents, EffectState, Failure, Instance, InstanceStatus, Item,
+    Json, Operation, Outcome, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task,
+    TaskOrder, Tool,
 };
 use trunkline_resilience::balance::{BalanceConfig, Balancer, Endpoint, Flight, Sign};
 use trunkline_resilience::budget::Budget;
@@ -60,8 +60,8 @@ struct Shared {
 #[derive(Default)]
 struct Told {
     state: Option<ServiceState>,
-    /// By address: whether it is well.
-    instances: HashMap<String, bool>,
+    /// By address: whether it is well, and what is known of it.
+    instances: HashMap<String, (bool, Instance)>,
 }
 
 /// The instances, in one order.
@@ -253,10 +253,11 @@ impl Shared {
             let mut gone = std::mem::take(&mut told.instances);
             for endpoint in &members.endpoints {
                 let status = endpoint.status(now);
-                if gone.remove(&status.url) != Some(status.healthy) {
+                let now = (status.healthy, endpoint.instance().clone());
+                if gone.remove(&status.url).as_ref() != Some(&now) {
                     news.push(status.clone());
                 }
-                told.instances.insert(status.url, status.healthy);
+                told.instances.insert(status.url, now);
             }
             news.extend(gone.into_keys().map(|url| {
                 let cause = Some(Arc::from("it is no longer an instance of the service"));
@@ -384,6 +385,12 @@ impl Service for Pool {
     fn instances(&self) -> Vec<InstanceStatus> {
         let now = Instant::now().into_std();
         self.0.members.load().endpoints.iter().map(|endpoint| endpoint.status(now)).collect()
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        let members = self.0.members.load();
+        let told = members.endpoints.iter().flat_map(|endpoint| &endpoint.instance().capabilities);
+        told.cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn contents(&self) -> Arc<Contents> {

@@ -189,7 +189,7 @@ impl Recorder {
     pub(crate) async fn instance_changed(&self, service: &ServiceId, instance: &InstanceStatus) {
         let about = json!({
             "url": instance.url, "healthy": instance.healthy, "cause": instance.cause, "zone": instance.zone,
-            "version": instance.version,
+            "version": instance.version, "capabilities": instance.capabilities, "metadata": instance.metadata,
         });
         self.of_service(service, "instance", about).await;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BoxFuture, Failure};
+use crate::{BoxFuture, Capability, Failure};
 
 /// One of the places where a service runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,9 @@ pub struct Instance {
     /// How much of the calls it takes beside the others; 0 takes none.
     #[serde(default = "one")]
     pub weight: u32,
+    /// What it can do, beside what all of its service can, as dotted terms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
     /// What else is known of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -36,7 +39,14 @@ impl Instance {
     /// An instance of which only the address is known.
     #[must_use]
     pub fn at(url: &str) -> Self {
-        Self { url: url.to_owned(), zone: None, version: None, weight: 1, metadata: BTreeMap::new() }
+        Self {
+            url: url.to_owned(),
+            zone: None,
+            version: None,
+            weight: 1,
+            capabilities: Vec::new(),
+            metadata: BTreeMap::new(),
+        }
     }
 }
 
@@ -63,6 +73,9 @@ pub struct InstanceStatus {
     pub latency_ms: Option<f64>,
     /// How often it has been left out for its failures.
     pub ejections: u32,
+    /// What it can do, beside what all of its service can.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
     /// What else is known of it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

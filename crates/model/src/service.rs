@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BoxFuture, Call, CallContext, Failure, InstanceStatus, Json, Outcome, ServiceId, Task, TaskOrder, Tool,
+    BoxFuture, Call, CallContext, Capability, Failure, InstanceStatus, Json, Outcome, ServiceId, Task,
+    TaskOrder, Tool,
 };
 
 /// Whether a service can be called now.
@@ -100,6 +101,11 @@ pub trait Service: Send + Sync {
 
     /// Where it runs, where that is several places.
     fn instances(&self) -> Vec<InstanceStatus> {
+        Vec::new()
+    }
+
+    /// What some of its instances can do, beside what is configured of it and what its tools say, sorted.
+    fn capabilities(&self) -> Vec<Capability> {
         Vec::new()
     }
 

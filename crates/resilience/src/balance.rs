@@ -166,6 +166,7 @@ impl Endpoint {
             pending: self.pending.load(Ordering::Relaxed),
             latency_ms: self.cost(now).map(|seconds| seconds * 1e3),
             ejections,
+            capabilities: self.instance.capabilities.clone(),
             metadata: self.instance.metadata.clone(),
         }
     }

@@ -32,6 +32,8 @@ pub struct Client {
     token: Option<HeaderValue>,
     datacenter: Option<String>,
     wait: Duration,
+    /// Its certificate is checked against a file.
+    own_roots: bool,
 }
 
 /// An answer to a blocking query.
@@ -74,6 +76,7 @@ impl Client {
             base,
             token: token.transpose()?,
             datacenter: config.datacenter.clone(),
+            own_roots: config.ca_file.is_some(),
             wait: Duration::from_millis(config.wait_ms).clamp(Duration::from_secs(1), LONGEST_WAIT),
         })
     }
@@ -105,7 +108,18 @@ impl Client {
         }
         let request = request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
         let answer = self.http.send(request, Instant::now() + time, MAX_ANSWER).await;
-        answer.map_err(|error| unreachable(error.to_string()))
+        answer.map_err(|error| {
+            let mut cause = error.to_string();
+            if cause.contains("invalid peer certificate") {
+                cause.push_str(" (it is checked against ");
+                cause.push_str(if self.own_roots {
+                    "`registry.consul.ca_file`)"
+                } else {
+                    "those of the web)"
+                });
+            }
+            unreachable(cause)
+        })
     }
 
     fn not_ok(&self, answer: &Answer) -> Error {

@@ -51,7 +51,7 @@ impl Default for Config {
 }
 
 /// A service whose instances Consul knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lookup {
     /// Its name in Consul; that of the service here where left out.
@@ -60,9 +60,18 @@ pub struct Lookup {
     /// Tags that an instance has to have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What stands before a capability in a tag: with `capability=` the tag `capability=stock.read` says that the instance can
+    /// `stock.read`. No tag says so where this is empty.
+    pub capability_prefix: String,
     /// The URL of an instance; `http://{host}:{port}/mcp` for MCP servers and `http://{host}:{port}/` for others where left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self { service: None, tags: Vec::new(), capability_prefix: "capability=".to_owned(), url: None }
+    }
 }
 
 /// Something that the agent is told of.

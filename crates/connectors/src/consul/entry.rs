@@ -1,15 +1,22 @@
 //! What Consul says of an instance: the node, the service, its checks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Deserialize;
-use trunkline_model::Instance;
+use trunkline_model::{Capability, Instance};
 
 use super::config::Lookup;
 use crate::source::{Error, MAX_INSTANCES, place};
 
 /// The most that is taken of an instance's metadata, in pairs.
 const MAX_META: usize = 64;
+
+/// The most that is taken of what an instance can do, in terms, and the longest of them, in bytes.
+const MAX_CAPABILITIES: usize = 64;
+const MAX_TERM: usize = 200;
+
+/// The member of the metadata that says what an instance can do, as terms between commas.
+const CAPABILITIES: &str = "capabilities";
 
 /// The weight that Consul gives where nothing is said.
 const WEIGHT: u32 = 1;
@@ -93,7 +100,7 @@ impl Entry {
         worst.map_or((Health::Passing, None), |check| (of(check), Some(check)))
     }
 
-    fn instance(&self, template: &str) -> Result<Instance, String> {
+    fn instance(&self, template: &str, prefix: &str) -> Result<Instance, String> {
         let Service { tags, address, port, meta, weights, locality, .. } = &self.service;
         let host = if address.is_empty() { &self.node.address } else { address };
         let port = u16::try_from(*port).map_err(|_| format!("its port is {port}"))?;
@@ -101,6 +108,7 @@ impl Entry {
         let mut metadata: BTreeMap<String, String> =
             meta.iter().flatten().take(MAX_META).map(|(key, value)| (key.clone(), value.clone())).collect();
         let tags: Vec<&str> = tags.iter().flatten().map(String::as_str).collect();
+        let capabilities = capabilities(&tags, prefix, metadata.get(CAPABILITIES));
         // Tags of the form key=value say the same as metadata does, which comes first.
         for (key, value) in tags.iter().filter_map(|tag| tag.split_once('=')) {
             if metadata.len() < MAX_META {
@@ -118,8 +126,26 @@ impl Entry {
             (Some(weights), _) => weights.passing,
             (None, _) => WEIGHT,
         };
-        Ok(Instance { url, zone, version: metadata.get("version").cloned(), weight, metadata })
+        let version = metadata.get("version").cloned();
+        Ok(Instance { url, zone, version, weight, capabilities, metadata })
     }
+}
+
+/// What tags behind their prefix and metadata say that an instance can do, sorted. What is no term is passed over.
+fn capabilities(tags: &[&str], prefix: &str, listed: Option<&String>) -> Vec<Capability> {
+    let tagged = tags.iter().filter(|_| !prefix.is_empty()).filter_map(|tag| tag.strip_prefix(prefix));
+    let listed = listed.into_iter().flat_map(|list| list.split(','));
+    let terms: BTreeSet<&str> =
+        tagged.chain(listed).map(str::trim).filter(|term| is_term(term)).take(MAX_CAPABILITIES).collect();
+    terms.into_iter().map(Capability::new).collect()
+}
+
+/// Whether it is a dotted term of letters, digits, `-` and `_`.
+fn is_term(text: &str) -> bool {
+    let plain = |part: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    text.len() <= MAX_TERM && text.split('.').all(plain)
 }
 
 /// The instances that an answer tells of, in a fixed order: those that can be called, or, where none can, all: what says so of
@@ -141,7 +167,7 @@ pub(super) fn instances(
     let (mut well, mut unwell, mut wrong) = (Vec::new(), Vec::new(), None);
     let mut seen = HashSet::new();
     for entry in entries.iter().take(MAX_INSTANCES) {
-        let instance = match entry.instance(template) {
+        let instance = match entry.instance(template, &lookup.capability_prefix) {
             Ok(instance) => instance,
             Err(cause) => {
                 wrong = Some(format!("{}: {cause}", short(&entry.service.id)));
@@ -207,6 +233,23 @@ mod tests {
             (found[0].metadata["team"].as_str(), found[0].metadata["tags"].as_str()),
             ("shop", "v2,team=shop")
         );
+    }
+
+    #[test]
+    fn tags_behind_the_prefix_and_metadata_are_what_it_can_do() {
+        let mut entry = entry("o", "10.0.0.1", 80, "passing");
+        entry["Service"]["Tags"] =
+            json!(["can/b.c", "can/a", "can/", "can/a..b", "can/*", "capability=x", "can/a"]);
+        entry["Service"]["Meta"] = json!({"capabilities": "z.y, a,<b>"});
+        let read = |prefix: &str| {
+            let lookup = Lookup { capability_prefix: prefix.to_owned(), ..Lookup::default() };
+            let body = json!([entry]).to_string();
+            let found = instances(body.as_bytes(), &lookup, "http://{host}:{port}/", "Consul").unwrap();
+            found[0].capabilities.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(read("can/"), ["a", "b.c", "z.y"]);
+        assert_eq!(read("capability="), ["a", "x", "z.y"]);
+        assert_eq!(read(""), ["a", "z.y"]);
     }
 
     #[test]

@@ -82,7 +82,14 @@ impl DnsSource {
             let url = place(&self.url, &host, port)
                 .map_err(|cause| Error::Unusable { source_name: self.client.name(), cause })?;
             let metadata = target.map(|target: String| ("host".to_owned(), target)).into_iter().collect();
-            let instance = Instance { url: url.clone(), zone: None, version: None, weight, metadata };
+            let instance = Instance {
+                url: url.clone(),
+                zone: None,
+                version: None,
+                weight,
+                capabilities: Vec::new(),
+                metadata,
+            };
             instances.entry(url).or_insert(instance);
         }
         Ok((instances.into_values().collect(), ttl))

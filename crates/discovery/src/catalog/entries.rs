@@ -76,7 +76,7 @@ impl ToolEntry {
             ..Document::default()
         };
         document.terms.extend(spec.title.as_deref());
-        let capabilities = spec.capabilities.iter().chain(&self.about.capabilities);
+        let capabilities = spec.capabilities.iter().chain(self.about.terms());
         document.terms.extend(capabilities.map(trunkline_model::Capability::as_str));
         let mut parameters = Vec::new();
         named(spec.input.document(), NESTED, &mut parameters);

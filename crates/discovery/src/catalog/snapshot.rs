@@ -8,7 +8,7 @@ use trunkline_model::{Contents, Item, Service, ServiceId};
 use super::entries::{ItemEntry, ToolEntry};
 use super::near::nearest;
 use super::{Names, Registered};
-use crate::discover::Index;
+use crate::discover::{About, Index};
 
 /// The most near names that an answer carries.
 const NEAR_NAMES: usize = 5;
@@ -47,9 +47,14 @@ impl Snapshot {
 
     fn add(&mut self, registered: &Registered, contents: &Contents) {
         let service = &registered.service;
+        let mut about = registered.about.clone();
+        let told = service.capabilities();
+        if !told.is_empty() {
+            about = Arc::new(About { told, ..About::clone(&about) });
+        }
         for tool in &contents.tools {
             let name = self.free_name(registered, &tool.spec().name, |s, name| s.tools.contains_key(name));
-            let entry = ToolEntry::new(&name, tool.clone(), service.clone(), registered.about.clone());
+            let entry = ToolEntry::new(&name, tool.clone(), service.clone(), about.clone());
             self.tools.entry(entry.name.clone()).or_insert(entry);
         }
         for prompt in &contents.prompts {

@@ -92,6 +92,7 @@ fn instance(zone: &str, healthy: bool, latency_ms: f64) -> InstanceStatus {
         pending: 0,
         latency_ms: Some(latency_ms),
         ejections: 0,
+        capabilities: Vec::new(),
         metadata: BTreeMap::from([("tier".to_owned(), zone.to_uppercase())]),
     }
 }

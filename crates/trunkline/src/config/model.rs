@@ -266,6 +266,7 @@ impl Service {
     pub fn about(&self) -> Arc<About> {
         Arc::new(About {
             capabilities: self.capabilities.clone(),
+            told: Vec::new(),
             version: self.version.clone(),
             zone: self.zone.clone(),
             metadata: self.metadata.clone(),

@@ -5,11 +5,12 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 
 use consul_stand_in::{Fault, StandIn};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use super::instances::{Load, Stub, config, shown};
-use super::support::eventually;
 use super::support::process::Gateway;
+use super::support::{eventually, http};
 
 fn urls(shown: &[Value]) -> Vec<String> {
     let mut urls: Vec<String> = shown.iter().map(|one| one["url"].as_str().unwrap().to_owned()).collect();
@@ -107,6 +108,115 @@ async fn what_consul_knows_is_called_whatever_becomes_of_it_and_no_call_fails() 
     })
     .await;
     assert!(!gateway.log().contains("secret-token"));
+}
+
+/// The tools that `/v1/discover` finds, or why those that it leaves out do not fit.
+async fn found(gateway: &Gateway, capability: &str) -> Value {
+    let query = json!({"capability": capability}).to_string();
+    let found = http::post(gateway.address, "/v1/discover", &[], query).await.json().await;
+    match found["tools"][0]["tool"].as_str() {
+        Some(tool) => json!([tool, found["tools"][0]["capability"], found["tools"][0]["instances"]]),
+        None => found["left_out"][0]["why"].clone(),
+    }
+}
+
+async fn finds(gateway: &Gateway, capability: &str, expected: Value) {
+    eventually(&format!("{capability} finds {expected}"), async || {
+        (found(gateway, capability).await == expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_tags_in_consul_say_is_found_and_changes_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (Stub::start("one").await, Stub::start("two").await);
+    let agent = StandIn::start().await.unwrap();
+    agent.describe("names", "a", one.address, &["capability=people.names.read", "v2"], &[("team", "a")]);
+    let config = format!("registry: {{ consul: {{ address: \"{}\" }} }}\n", agent.url())
+        + &config(folder.path(), "discover: { consul: {} }");
+    let gateway = Gateway::begin(&config).await;
+    callable(&gateway).await;
+    let fit = |term: &str, instances: usize| json!(["names__getName", term, instances]);
+    finds(&gateway, "people.names", fit("people.names.read", 1)).await;
+    finds(&gateway, "names.read", fit("names.read", 1)).await;
+    // Another instance can more, by its metadata; the first says something else of itself from now on.
+    agent.describe("names", "b", two.address, &[], &[("capabilities", "people.mail")]);
+    finds(&gateway, "people.mail", fit("people.mail", 2)).await;
+    agent.describe("names", "a", one.address, &["capability=people.nicknames"], &[("team", "a")]);
+    finds(&gateway, "people.nicknames", fit("people.nicknames", 2)).await;
+    finds(&gateway, "people.names", Value::Null).await;
+    // Gone with the instance.
+    agent.take("b");
+    finds(&gateway, "people.mail", Value::Null).await;
+    finds(&gateway, "people.nicknames", fit("people.nicknames", 1)).await;
+    let changes = eventually("each change is an event", async || {
+        let events = gateway.events("dev.trunkline.service_call.changed").await;
+        let told: Vec<Value> = events
+            .iter()
+            .filter(|event| {
+                event["data"]["action"] == "instance" && event["data"]["context"]["healthy"] == true
+            })
+            .map(|event| event["data"]["context"]["capabilities"].clone())
+            .collect();
+        (told.len() >= 3 && told.last() == Some(&json!(["people.nicknames"]))).then_some(told)
+    })
+    .await;
+    assert!(
+        changes.contains(&json!(["people.names.read"])) && changes.contains(&json!(["people.mail"])),
+        "{changes:?}"
+    );
+}
+
+/// An authority with a certificate of its own, and one that it gave a server at this machine.
+struct Authority {
+    certificate: String,
+    server: (String, String),
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let certificate = parameters.self_signed(&key).unwrap();
+        let issuer = Issuer::new(parameters, key);
+        let key = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let server = server.signed_by(&key, &issuer).unwrap();
+        Self { certificate: certificate.pem(), server: (server.pem(), key.serialize_pem()) }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_behind_tls_is_believed_only_by_its_own_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Stub::start("one").await;
+    let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
+    let agent = StandIn::start_tls(&right.server.0, &right.server.1).await.unwrap();
+    agent.put("names", "a", one.address);
+    let trusting = |authority: &Authority| {
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, &authority.certificate).unwrap();
+        let address = format!("address: \"{}\", ca_file: {}", agent.url(), file.display());
+        let announce = "announce: { gateway: { port: 7400, check: { ttl_ms: 5000 } } }";
+        format!("registry: {{ consul: {{ {address}, {announce} }} }}\n")
+            + &config(folder.path(), "discover: { consul: {} }")
+    };
+    let gateway = Gateway::begin(&trusting(&right)).await;
+    callable(&gateway).await;
+    eventually("it is announced", async || {
+        agent.known().contains(&("gateway".to_owned(), "passing".to_owned())).then_some(())
+    })
+    .await;
+    drop(gateway);
+    let asked = agent.asked();
+    let gateway = Gateway::begin(&trusting(&wrong)).await;
+    says(&gateway, Some("certificate: UnknownIssuer (it is checked against `registry.consul.ca_file`)"))
+        .await;
+    assert_ne!(gateway.call("names__getName", &json!({}), &[]).await.status, 200);
+    assert_eq!(agent.asked(), asked, "nothing was said to an agent that is not believed");
 }
 
 /// A real name server.
