@@ -76,8 +76,9 @@ impl Guards {
             services.entry(service.clone()).or_insert_with(made).clone()
         };
         let mut tools = self.tools.write();
-        let (_, guard) =
-            tools.entry(label.clone()).or_insert_with(|| (service.clone(), Arc::new(Guard::new(shared))));
+        let (_, guard) = tools
+            .entry(label.clone())
+            .or_insert_with(|| (service.clone(), Arc::new(Guard::new(shared, own_name(label)))));
         Some(guard.clone())
     }
 
@@ -98,12 +99,16 @@ impl Guards {
         self.services.lock().iter().map(|(id, guard)| (id.clone(), guard.load())).collect()
     }
 
+    /// How many calls of a service run and wait, and may run, where it was called.
+    pub(crate) fn load(&self, service: &ServiceId) -> Option<Load> {
+        self.services.lock().get(service).map(|guard| guard.load())
+    }
+
     /// The breakers of all tools, by service and tool.
     pub(crate) fn breakers(&self) -> Vec<(ServiceId, Arc<str>, BreakerState)> {
         let tools = self.tools.read();
         let state = |(label, (service, guard)): (&Arc<str>, &OfTool)| {
-            let tool = label.split_once('/').map_or(&**label, |(_, own)| own);
-            (service.clone(), Arc::from(tool), guard.state().breaker)
+            (service.clone(), Arc::from(own_name(label)), guard.state().breaker)
         };
         tools.iter().map(state).collect()
     }
@@ -119,14 +124,16 @@ impl Guards {
         let mut states: Vec<Guarded> = tools
             .iter()
             .filter(|(_, (of, _))| of == service)
-            .map(|(label, (_, guard))| Guarded {
-                tool: label.split_once('/').map_or(&**label, |(_, own)| own).to_owned(),
-                guard: guard.state(),
-            })
+            .map(|(label, (_, guard))| Guarded { tool: own_name(label).to_owned(), guard: guard.state() })
             .collect();
         states.sort_by(|a, b| a.tool.cmp(&b.tool));
         states
     }
+}
+
+/// The tool's own name in `service/tool`.
+fn own_name(label: &str) -> &str {
+    label.split_once('/').map_or(label, |(_, own)| own)
 }
 
 impl GuardsConfig {

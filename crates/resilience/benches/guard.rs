@@ -42,7 +42,7 @@ impl Stack {
         let config = GuardConfig { hedge: HedgeConfig { after: 0.95 }, ..GuardConfig::default() };
         let rate = Rate { units: 1 << 40, every: Duration::from_secs(1), burst: 1 << 40 };
         Self {
-            guard: Guard::new(ServiceGuard::new(config, Arc::new(|| 0.5))),
+            guard: Guard::new(ServiceGuard::new(config, Arc::new(|| 0.5)), "t"),
             limits: std::array::from_fn(|_| Limits::new(rate, 100_000, now)),
             loops: Repetitions::new(LoopsConfig { calls: u32::MAX, ..LoopsConfig::default() }),
             who: ("ada".into(), Some("conversation".into())),

@@ -3,6 +3,7 @@
 //! A call that may change something and is not keyed is made once, whatever happens: it is not tried again and not hedged. What counts as a failure of the service is that it could not be asked or did not answer, or that it
 //! asked for less (429). A tool's own error is an answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,12 +113,36 @@ pub struct BulkheadConfig {
     pub concurrent: usize,
     /// Calls that wait for others.
     pub queued: usize,
+    /// What holds for each tool by itself as well; the service's bounds alone where left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_tool: Option<ToolBulkheadConfig>,
+    /// What holds for single tools in place of `per_tool`, by the tool's own name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, ToolBulkheadConfig>,
 }
 
 impl Default for BulkheadConfig {
     fn default() -> Self {
-        Self { concurrent: 256, queued: 1_024 }
+        Self { concurrent: 256, queued: 1_024, per_tool: None, tools: BTreeMap::new() }
     }
+}
+
+impl BulkheadConfig {
+    /// What holds for one tool by itself.
+    fn of_tool(&self, tool: &str) -> Option<&ToolBulkheadConfig> {
+        self.tools.get(tool).or(self.per_tool.as_ref())
+    }
+}
+
+/// How many calls of one tool there may be at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToolBulkheadConfig {
+    /// Calls of the tool at a time.
+    pub concurrent: usize,
+    /// Calls that wait for others of the tool; none where left out.
+    #[serde(default)]
+    pub queued: usize,
 }
 
 /// What may be done with a call.
@@ -148,6 +173,8 @@ pub struct Guard {
     service: Arc<ServiceGuard>,
     breaker: Breaker,
     latency: Latency,
+    /// Where the tool has bounds of its own.
+    own: Option<Arc<Bulkhead>>,
 }
 
 /// How the guard of a tool is, for people.
@@ -159,6 +186,9 @@ pub struct GuardState {
     pub p99_ms: Option<f64>,
     /// The longest that an attempt may take now, in milliseconds.
     pub timeout_ms: u64,
+    /// How many calls run and wait, and may run, where the tool has bounds of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
 }
 
 impl ServiceGuard {
@@ -214,12 +244,18 @@ pub enum Verdict {
 }
 
 impl Guard {
-    /// The guard of one tool.
+    /// The guard of one tool, by its own name.
     #[must_use]
-    pub fn new(service: Arc<ServiceGuard>) -> Self {
+    pub fn new(service: Arc<ServiceGuard>, tool: &str) -> Self {
         let now = Instant::now().into_std();
         let breaker = Breaker::new(service.config.breaker.clone(), now);
-        Self { service, breaker, latency: Latency::new(REMEMBERED, now) }
+        let fixed = AdaptiveConfig { enabled: false, ..AdaptiveConfig::default() };
+        let own = service
+            .config
+            .bulkhead
+            .of_tool(tool)
+            .map(|own| Bulkhead::new(own.concurrent, own.queued, &fixed, service.chance.clone()));
+        Self { service, breaker, latency: Latency::new(REMEMBERED, now), own }
     }
 
     /// The service says that it is back: the next call may find out.
@@ -236,6 +272,7 @@ impl Guard {
             breaker: self.breaker.state(now),
             p99_ms: p99.map(|time| time.as_secs_f64() * 1e3),
             timeout_ms: u64::try_from(self.timeout().as_millis()).unwrap_or(u64::MAX),
+            load: self.own.as_ref().map(|own| own.load()),
         }
     }
 
@@ -254,7 +291,12 @@ impl Guard {
         make: impl Fn() -> F,
     ) -> Result<Outcome, Failure> {
         let service = &*self.service;
-        let mut place = self.enter(target, priority, deadline).await?;
+        // The tool's own first: who waits for that takes no place from the other tools.
+        let _own = match &self.own {
+            Some(own) => Some(self.enter(own, target, priority, deadline).await?),
+            None => None,
+        };
+        let mut place = self.enter(&service.bulkhead, target, priority, deadline).await?;
         service.budget.call(Instant::now().into_std());
         let mut attempt = 1;
         loop {
@@ -299,9 +341,14 @@ impl Guard {
         }
     }
 
-    /// A place among the calls of the service.
-    async fn enter(&self, target: &str, priority: Priority, deadline: Instant) -> Result<Place, Failure> {
-        let bulkhead = &self.service.bulkhead;
+    /// A place among the calls of the service, or of the tool.
+    async fn enter(
+        &self,
+        bulkhead: &Arc<Bulkhead>,
+        target: &str,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<Place, Failure> {
         let full = match bulkhead.enter(priority, deadline).await {
             Ok(place) => return Ok(place),
             Err(full) => full,
@@ -441,7 +488,7 @@ mod tests {
     use super::*;
 
     fn guard(config: GuardConfig) -> Guard {
-        Guard::new(ServiceGuard::new(config, Arc::new(|| 0.5)))
+        Guard::new(ServiceGuard::new(config, Arc::new(|| 0.5)), "t")
     }
 
     fn down(effect: EffectState) -> Failure {
@@ -465,6 +512,46 @@ mod tests {
 
     fn in_a_minute() -> Instant {
         Instant::now() + Duration::from_secs(60)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_with_bounds_of_its_own_leaves_room_for_the_others() {
+        let one = ToolBulkheadConfig { concurrent: 1, queued: 1 };
+        let bulkhead = BulkheadConfig {
+            concurrent: 3,
+            queued: 0,
+            per_tool: None,
+            tools: BTreeMap::from([("slow".to_owned(), one)]),
+        };
+        let adaptive = AdaptiveConfig { enabled: false, ..AdaptiveConfig::default() };
+        let config = GuardConfig { bulkhead, adaptive, ..GuardConfig::default() };
+        let service = ServiceGuard::new(config, Arc::new(|| 0.5));
+        let slow = Arc::new(Guard::new(service.clone(), "slow"));
+        let other = Guard::new(service.clone(), "other");
+        let called = |guard: Arc<Guard>| {
+            tokio::spawn(async move {
+                let make = || async {
+                    sleep(Duration::from_secs(10)).await;
+                    Ok(answer(200))
+                };
+                guard.call("slow", Care::Once, usual(), in_a_minute(), never, make).await
+            })
+        };
+        let (first, second) = (called(slow.clone()), called(slow.clone()));
+        tokio::task::yield_now().await;
+        // The second waits for the first, and takes no place of the service; the third is refused.
+        let load = slow.state().load.unwrap();
+        assert_eq!((load.limit, load.running, load.waiting), (1, 1, 1));
+        assert_eq!(service.load().running, 1);
+        let third =
+            slow.call("slow", Care::Once, usual(), in_a_minute(), never, || async { Ok(answer(200)) });
+        assert_eq!(third.await.unwrap_err().code, "TL8002");
+        let quick =
+            other.call("other", Care::Once, usual(), in_a_minute(), never, || async { Ok(answer(200)) });
+        assert!(quick.await.is_ok());
+        assert!(other.state().load.is_none());
+        assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
+        assert_eq!(slow.state().load.unwrap().running, 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -596,7 +683,7 @@ mod tests {
             runtime.block_on(async {
                 let config = GuardConfig {
                     hedge: HedgeConfig { after: hedge },
-                    bulkhead: BulkheadConfig { concurrent: 4, queued: 8 },
+                    bulkhead: BulkheadConfig { concurrent: 4, queued: 8, ..BulkheadConfig::default() },
                     ..GuardConfig::default()
                 };
                 let guard = guard(config);

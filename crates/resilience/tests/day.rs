@@ -101,13 +101,13 @@ impl World {
         let (now, chance) = (Instant::now().into_std(), chance(seed));
         let config = GuardConfig {
             hedge: HedgeConfig { after: 0.95 },
-            bulkhead: BulkheadConfig { concurrent: 20, queued: 20 },
+            bulkhead: BulkheadConfig { concurrent: 20, queued: 20, ..BulkheadConfig::default() },
             ..GuardConfig::default()
         };
         let service = ServiceGuard::new(config, chance.clone());
         let balance = BalanceConfig { slow_start_ms: 10_000, ..BalanceConfig::default() };
         Arc::new(Self {
-            guards: [Guard::new(service.clone()), Guard::new(service.clone())],
+            guards: [Guard::new(service.clone(), "a"), Guard::new(service.clone(), "b")],
             service,
             outliers: Outliers::new(balance.outliers.clone(), now),
             balancer: Balancer::new(balance, chance.clone()),
@@ -241,7 +241,7 @@ proptest! {
         let most = runtime.block_on(async {
             let random = chance(seed);
             let config = GuardConfig { hedge: HedgeConfig { after: hedge }, ..GuardConfig::default() };
-            let guard = Arc::new(Guard::new(ServiceGuard::new(config, random.clone())));
+            let guard = Arc::new(Guard::new(ServiceGuard::new(config, random.clone()), "t"));
             let mut calls = JoinSet::new();
             for pause in pauses {
                 sleep(Duration::from_millis(pause)).await;

@@ -50,6 +50,11 @@ fn one(service: &Value) -> Html {
     out = out
         .push(&link(&format!("/console/events?target={}", super::html::encode(&id)), "its changes"))
         .raw("</p>");
+    if let Some(load) = service["load"].as_object() {
+        let load =
+            format!("{} of {} calls at a time, {} wait", load["running"], load["limit"], load["waiting"]);
+        out = out.raw("<p>").text(&load).raw("</p>");
+    }
     if !list(service, "instances").is_empty() {
         out = out.push(&instances(service));
     }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use serde::Serialize;
 use trunkline_model::{InstanceStatus, Principal, ServiceState};
+use trunkline_resilience::bulkhead::Load;
 use trunkline_resilience::strategy::Choice;
 use utoipa::ToSchema;
 
@@ -44,6 +45,10 @@ pub(crate) struct Service {
     /// How its calls are made now, where that follows what was seen of it (`resilience.strategy`).
     #[schema(value_type = Object)]
     strategy: Option<Choice>,
+    /// How many calls run and wait, and may run: a limit that follows the service (`resilience.adaptive`). None where it was
+    /// not called.
+    #[schema(value_type = Object)]
+    load: Option<Load>,
     /// The tools that were called lately, and how they are guarded.
     tools_guarded: Vec<Guarded>,
     /// The last lines that it wrote to standard error, which may say more than its tools would: none for the holders
@@ -75,6 +80,7 @@ pub(crate) async fn list(
                 resources: contents.resources.len() + contents.templates.len(),
                 instances: entry.service.instances(),
                 strategy: gateway.guards.choice(id),
+                load: gateway.guards.load(id),
                 tools_guarded: gateway.guards.states(id),
                 stderr: if keyed { Vec::new() } else { status.stderr },
             }

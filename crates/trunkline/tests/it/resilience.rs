@@ -73,6 +73,46 @@ async fn a_read_that_fails_is_made_again_and_a_change_is_made_once() {
     assert_eq!(count(orders().await), before + 1, "it was sent once");
 }
 
+/// What `/v1/services` shows of a service.
+async fn shown(gateway: &Gateway, service: &str) -> Value {
+    let services = http::get(gateway.address, "/v1/services").await.json().await;
+    let services = services["services"].as_array().unwrap();
+    services.iter().find(|found| found["id"] == service).unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_tool_that_hangs_leaves_room_for_the_others_of_its_service() {
+    let shop = Shop::start().await;
+    let bulkhead = "resilience: { bulkhead: { tools: { listItems: { concurrent: 1, queued: 1 } } } }\n";
+    let gateway = Gateway::start(&format!("loops: {{ calls: 0 }}\n{bulkhead}{}", shop.config(""))).await;
+    let (address, call) = (gateway.address, "/v1/tools/shop-stock__listItems:call");
+    assert_eq!(http::post(address, call, &[], "{}").await.status, 200);
+    let load = shown(&gateway, "shop-stock").await["load"].clone();
+    assert_eq!((&load["running"], &load["waiting"]), (&json!(0), &json!(0)));
+    assert!(load["limit"].as_u64().unwrap() > 1, "{load}");
+    // It hangs from now on.
+    chaos(&shop, "stock", json!({"latency_ms": 60_000})).await;
+    let hanging: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(async move { http::post(address, call, &[], "{}").await.status }))
+        .collect();
+    let waits = async || {
+        let service = shown(&gateway, "shop-stock").await;
+        let tools = service["tools_guarded"].as_array().unwrap().clone();
+        let load = &tools.iter().find(|found| found["tool"] == "listItems").unwrap()["guard"]["load"];
+        (load == &json!({"limit": 1, "running": 1, "waiting": 1}) && service["load"]["running"] == 1)
+            .then_some(())
+    };
+    eventually("one runs and one waits", waits).await;
+    let refused = http::post(address, call, &[], "{}").await;
+    assert_eq!((refused.status, refused.json().await["code"].clone()), (503, json!("TL8002")));
+    // Another tool of the service has its place at once.
+    chaos(&shop, "stock", json!({})).await;
+    let other =
+        http::post(address, "/v1/tools/shop-stock__getItem:call", &[], r#"{"sku": "cosy-wool"}"#).await;
+    assert_eq!(other.status, 200);
+    hanging.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 #[tokio::test]
 async fn callers_are_limited_each_by_itself() {
     let shop = Shop::start().await;
