@@ -6,9 +6,14 @@ mod connect;
 mod events;
 mod flows;
 mod html;
+mod limits;
+mod map;
 mod overview;
 mod services;
+mod settings;
 mod tools;
+mod traces;
+mod waterfall;
 
 use std::sync::Arc;
 
@@ -34,13 +39,17 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 const MAX_ANSWER: usize = 16 << 20;
 
 /// The pages by their paths and names.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 11] = [
     ("/", "Overview"),
+    ("/console/map", "Map"),
     ("/console/services", "Services"),
     ("/console/calls", "Calls"),
-    ("/console/events", "Events"),
+    ("/console/traces", "Traces"),
     ("/console/flows", "Flows"),
     ("/console/tools", "Tools"),
+    ("/console/events", "Events"),
+    ("/console/limits", "Limits"),
+    ("/console/config", "Config"),
     ("/console/connect", "Connect"),
 ];
 
@@ -59,6 +68,11 @@ pub(crate) fn router() -> Router<Arc<Gateway>> {
         .route("/console/flows/{id}/{verb}", get(flows::confirm).post(flows::act))
         .route("/console/tools", get(tools::list))
         .route("/console/tools/{name}", get(tools::show))
+        .route("/console/map", get(map::page))
+        .route("/console/traces", get(traces::list))
+        .route("/console/traces/{id}", get(traces::show))
+        .route("/console/limits", get(limits::page))
+        .route("/console/config", get(settings::page))
         .route("/console/connect", get(connect::page))
         .route("/console/style.css", file("text/css; charset=utf-8", STYLE))
         .route("/console/script.js", file("text/javascript; charset=utf-8", SCRIPT))
@@ -173,6 +187,15 @@ fn filled(uri: &Uri) -> Uri {
         uri.query().unwrap_or_default().split('&').filter(|pair| !pair.ends_with('=') && !pair.is_empty());
     let query = pairs.collect::<Vec<_>>().join("&");
     format!("/?{query}").parse().unwrap_or_default()
+}
+
+/// The address of a page with the parameters it has and others in place of those of their names.
+fn with(path: &str, given: &Parameters, other: &[(&str, &str)]) -> String {
+    let kept = given.iter().map(|(name, value)| (&**name, &**value));
+    let kept = kept.filter(|(name, _)| other.iter().all(|(other, _)| other != name));
+    let pairs = kept.chain(other.iter().copied());
+    let query = pairs.map(|(name, value)| format!("{}={}", html::encode(name), html::encode(value)));
+    format!("{path}?{}", query.collect::<Vec<_>>().join("&"))
 }
 
 /// The parameters of a query or of a form.

@@ -106,6 +106,9 @@ pub enum Error {
         /// Its value.
         value: String,
     },
+    /// What is asked for is not for the holders of API keys.
+    #[error("that is for operators alone")]
+    OperatorsOnly,
     /// A form of the console was not made here, for this, or recently enough.
     #[error("the form can't be accepted: {0}")]
     Form(&'static str),
@@ -339,6 +342,12 @@ fn request_failure(error: Error, detail: String) -> Failure {
             "Origin not allowed",
             403,
             "Call from this machine, or add it to doors.allowed_origins or doors.allowed_hosts.",
+        ),
+        Error::OperatorsOnly => (
+            "TL9107",
+            "Operators only",
+            403,
+            "Ask on the gateway's own machine: `trunkline config show --origin`.",
         ),
         Error::Form(_) => {
             ("TL9130", "Form refused", 403, "Open the page again and send its form from there.")

@@ -77,6 +77,8 @@ pub struct Gateway {
     pub(crate) sources: Sources,
     pub(crate) guards: Guards,
     pub(crate) limits: ArcSwap<Limits>,
+    /// What is configured, for those who look.
+    pub(crate) settings: ArcSwap<Vec<crate::Setting>>,
     pub(crate) recovery: ArcSwap<crate::recovery::RecoveryConfig>,
     pub(crate) leases: crate::leases::Leases,
     pub(crate) registrations: crate::registrations::Registrations,
@@ -115,6 +117,7 @@ impl Gateway {
             sealer,
             guards: Guards::new(chance(&sources)),
             limits: ArcSwap::default(),
+            settings: ArcSwap::default(),
             recovery: ArcSwap::default(),
             leases: crate::leases::Leases::default(),
             registrations: crate::registrations::Registrations::default(),

@@ -7,8 +7,9 @@ pub(crate) mod events;
 pub(crate) mod flows;
 mod health;
 mod idempotency;
+pub(crate) mod limits;
 mod many;
-mod map;
+pub(crate) mod map;
 pub(crate) mod metrics;
 mod packets;
 pub(crate) mod problem;
@@ -16,8 +17,9 @@ mod publish;
 mod registrations;
 pub(crate) mod registry;
 pub(crate) mod services;
+pub(crate) mod settings;
 pub(crate) mod tools;
-mod traces;
+pub(crate) mod traces;
 mod views;
 mod webhooks;
 
@@ -73,6 +75,8 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
         .routes(routes!(metrics::metrics))
         .routes(routes!(metrics::kpis))
         .routes(routes!(map::show))
+        .routes(routes!(limits::list))
+        .routes(routes!(settings::list))
         .routes(routes!(traces::list, traces::receive))
         .routes(routes!(traces::show))
         .routes(routes!(traces::packet))

@@ -44,6 +44,7 @@ pub use config::{Answers, Config, Record};
 pub use error::Error;
 pub use gateway::{Gateway, Parts, Sources};
 pub use guards::GuardsConfig;
+pub use http::settings::Setting;
 pub use leases::LeaseConfig;
 pub use limits::{Each, Limit, Price};
 pub use meta_tools::{Listing, Show};

@@ -5,6 +5,7 @@
 //! taken, the other debited. A call that was refused by one limit is given back to the others.
 
 mod config;
+mod counted;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::Error;
 
 pub use config::{Each, Limit, Price};
 use config::{MILLIONTHS, Measure};
+pub(crate) use counted::Counted;
 
 /// The most callers, tools and so on that one limit tells apart at a time.
 const MAX_KEYS: usize = 100_000;
@@ -41,6 +43,7 @@ struct Rule {
     name: Arc<str>,
     measure: Measure,
     buckets: Buckets,
+    refusals: counted::Refusals,
 }
 
 struct Priced {
@@ -76,6 +79,7 @@ impl Limits {
                 name: limit.policy(index).into(),
                 measure,
                 buckets: Buckets::new(Rate { units, every, burst }, MAX_KEYS, Instant::now()),
+                refusals: counted::Refusals::default(),
             }
         };
         let priced = |price: &Price| Priced {
@@ -138,6 +142,7 @@ impl Limits {
                 Verdict::Never => None,
             };
             charged.give_back(|_| true);
+            rule.refusals.note(context, service, own, now);
             let quota = rule.quota(0, refused.unwrap_or_default());
             context.client.quotas(std::slice::from_ref(&quota));
             return Err(Error::OverLimit { quota, after: refused });

@@ -45,6 +45,21 @@ pub enum Verdict {
     Never,
 }
 
+/// What is used of a limit by one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The key.
+    pub key: Arc<str>,
+    /// Units used; more than the burst where some are owed.
+    pub used: u64,
+    /// Units left.
+    pub left: u64,
+    /// When there is room for one unit.
+    pub free: Duration,
+    /// When all are back.
+    pub full: Duration,
+}
+
 /// Limits by key. What has not been used for so long that it is full again is forgotten.
 pub struct Limits {
     rate: Rate,
@@ -117,6 +132,33 @@ impl Limits {
             let less = |arrival: u64| Some(arrival.saturating_sub(earned));
             let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         });
+    }
+
+    /// What is used by the keys of which `of` says yes, the most used first and `most` of them, and how many have used any.
+    #[must_use]
+    pub fn used(&self, most: usize, now: Instant, of: impl Fn(&str) -> bool) -> (Vec<Used>, usize) {
+        let now = self.since(now);
+        let mut ahead: Vec<(u64, Arc<str>)> = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let used =
+                shard.iter().map(|(key, cell)| (cell.load(Ordering::Relaxed).saturating_sub(now), key));
+            ahead.extend(
+                used.filter(|(ahead, key)| *ahead > 0 && of(key)).map(|(ahead, key)| (ahead, key.clone())),
+            );
+        }
+        let all = ahead.len();
+        ahead.sort_unstable_by(|a, b| b.cmp(a));
+        ahead.truncate(most);
+        let (burst, unit) = (self.earned_in(self.rate.burst), self.earned_in(1));
+        let used = |(ahead, key): (u64, Arc<str>)| {
+            let left = self.units_in(burst.saturating_sub(ahead));
+            // What is in part back is used as yet.
+            let used = if ahead <= burst { self.rate.burst - left } else { self.units_in(ahead) };
+            let free = Duration::from_nanos(ahead.saturating_add(unit).saturating_sub(burst));
+            Used { key, used, left, free, full: Duration::from_nanos(ahead) }
+        };
+        (ahead.into_iter().map(used).collect(), all)
     }
 
     /// What is limited.
@@ -200,6 +242,22 @@ mod tests {
         assert_eq!(limits.take("a", 1, now), Verdict::Denied { after: Duration::from_millis(600) });
         limits.give_back("a", 1_000_000, now);
         assert!(matches!(limits.take("a", 5, now), Verdict::Taken { left: 0, .. }));
+    }
+
+    #[test]
+    fn what_is_used_is_told_until_it_is_back() {
+        let (limits, now) = limits();
+        let _ = (limits.take("a", 2, now), limits.take("b", 5, now));
+        let used = |now| limits.used(9, now, |_| true);
+        let (all, count) = used(now);
+        assert_eq!((all.len(), count), (2, 2));
+        assert_eq!((&*all[0].key, all[0].used, all[0].left), ("b", 5, 0));
+        assert_eq!(all[0].free, Duration::from_millis(100));
+        assert_eq!((&*all[1].key, all[1].used, all[1].left, all[1].free), ("a", 2, 3, Duration::ZERO));
+        assert_eq!(limits.used(1, now, |key| key == "a").0[0].full, Duration::from_millis(200));
+        assert_eq!(used(now + Duration::from_millis(200)).1, 1);
+        limits.debit("b", 3, now);
+        assert_eq!(used(now).0[0].used, 8);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_discovery::Catalog;
 use trunkline_event_log as event_log;
-use trunkline_gateway::{Gateway, GuardsConfig, Parts, Show, Sources, server};
+use trunkline_gateway::{Gateway, GuardsConfig, Parts, Setting, Show, Sources, server};
 use trunkline_policy::{Authenticator, Authorizer};
 use uuid::Uuid;
 
@@ -163,6 +163,7 @@ impl App {
         let mut services = Services::new(&gateway, flows.service.clone(), tasks.clone(), shutdown.clone())?;
         let registered = gateway.open_registrations(registrations(config), services.names(config)).await?;
         let prepared = services.prepare(config, &loaded.base).await?;
+        gateway.show_settings(settings(loaded));
         gateway.guard(guards(config));
         gateway.recover(config.recovery.clone());
         restrain::apply(&gateway, config);
@@ -232,6 +233,16 @@ fn log_config(config: &Config, folder: &std::path::Path) -> event_log::Config {
 }
 
 /// Time and identities from the operating system.
+/// What is configured, and where it comes from, for those who look.
+fn settings(loaded: &Loaded) -> Vec<Setting> {
+    let of = |setting: crate::config::Setting| Setting {
+        path: setting.path,
+        value: setting.value,
+        origin: setting.origin.to_string(),
+    };
+    loaded.settings().into_iter().map(of).collect()
+}
+
 fn sources() -> Sources {
     Sources {
         now: Arc::new(Timestamp::now),

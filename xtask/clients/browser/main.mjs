@@ -90,9 +90,9 @@ async function looked(context, base, path) {
   }
 }
 
-async function call(base, tool, args) {
+async function call(base, tool, args, headers = {}) {
   const url = `${base}/v1/tools/${encodeURIComponent(tool)}:call`;
-  return (await fetch(url, { method: "POST", body: JSON.stringify(args) })).json();
+  return (await fetch(url, { method: "POST", headers, body: JSON.stringify(args) })).json();
 }
 
 /** Calls, a flow, and all that a hostile service can bring onto a page. Gives the paths of the pages of single things. */
@@ -103,6 +103,8 @@ async function happen(base) {
   await call(base, "shop-stock__listItems", {});
   await call(base, bad.name, { word: attack("word"), [attack("argument")]: attack("value") });
   await call(base, "bad-http__doIt", {});
+  // One a day: the second is refused, in a conversation whose name is hostile.
+  for (let i = 0; i < 2; i += 1) await call(base, "shop-stock__getItem", { sku: "mug-blue" }, { "trunkline-conversation": attack("who") });
   await call(base, attack("unknown"), {});
   const items = [{ sku: "mug-blue", quantity: 1, unit_price_cents: 1250 }];
   const steps = [{ id: "order", tool: "shop-orders__createOrder", args: { body: { customer: attack("customer"), items } } }];
@@ -110,6 +112,8 @@ async function happen(base) {
   const flow = JSON.stringify(done).match(/"instance\\?":\s*\\?"([0-9a-f-]{36})/)?.[1];
   if (!flow) throw new Error(`no flow: ${JSON.stringify(done).slice(0, 400)}`);
   await spans(base);
+  // A call that the hostile client made within its span.
+  await call(base, "shop-stock__listItems", {}, { traceparent: `00-${TRACE}-00f067aa0ba902b8-01` });
   return { bad: `/console/tools/${encodeURIComponent(bad.name)}`, flow: `/console/flows/${flow}` };
 }
 
@@ -163,6 +167,14 @@ async function failing(context, base, shop) {
     await service.getByRole("link", { name: "calls that failed" }).click();
     await page.getByText(/503/).first().waitFor({ timeout: 5_000 });
     await page.screenshot({ path: join(what.shots, "failing-cause.png"), fullPage: true });
+    await page.goto(`${base}/console/map`);
+    const node = page.locator("svg.map a.bad").filter({ hasText: "shop-shipping" });
+    await node.filter({ hasText: /breaker/ }).waitFor();
+    const red = await node.locator("rect").evaluate((rect) => getComputedStyle(rect).stroke);
+    same(red, "rgb(179, 18, 29)", "the node is red");
+    await page.screenshot({ path: join(what.shots, "failing-map.png"), fullPage: true });
+    await node.click();
+    await page.getByRole("heading", { name: /shop-shipping/ }).waitFor();
     same(page.wrong, [], "errors and foreign requests");
   } finally {
     await page.close();
@@ -209,13 +221,15 @@ async function shown(context, base, pages) {
 
 async function all(browser) {
   const { shop, hostile, config } = await services(what);
-  const base = await gateway(what, "open", { listen: "127.0.0.1:0", doors: { record: { arguments: true, results: true } }, ...config });
+  const limits = [{ name: "items", tool: "getItem", each: ["conversation", "tool"], calls: 1, every_ms: 86_400_000 }];
+  const base = await gateway(what, "open", { listen: "127.0.0.1:0", doors: { record: { arguments: true, results: true } }, limits, ...config });
   const context = await browser.newContext({ reducedMotion: "reduce" });
   context.setDefaultTimeout(10_000);
   const { bad, flow } = await happen(base);
   const paths = [
-    "/", "/console/services", "/console/calls", "/console/events", "/console/flows", flow, `${flow}/undo`, "/console/tools",
-    "/console/tools?q=refund%20a%20payment", "/console/tools/shop-stock__listItems", bad, "/console/connect",
+    "/", "/console/map", "/console/services", "/console/calls", "/console/traces", `/console/traces/${TRACE}`, "/console/flows", flow,
+    `${flow}/undo`, "/console/tools", "/console/tools?q=refund%20a%20payment", "/console/tools/shop-stock__listItems", bad,
+    "/console/events", "/console/limits", "/console/config?origin=file", "/console/connect",
   ];
   const rest = [...paths];
   const look = async () => {
@@ -233,6 +247,11 @@ async function all(browser) {
     ["/console/tools", [attack("description").slice(0, 60), attack("summary").slice(0, 60)]],
     [bad, [attack("description"), "argument of", NAME]],
     [flow, ["customer<"]],
+    ["/console/map", [attack("agent")]],
+    ["/console/traces", [attack("problem")]],
+    [`/console/traces/${TRACE}`, [attack("agent"), attack("span"), attack("key"), attack("value"), attack("event"), attack("status")]],
+    ["/console/limits", [attack("who")]],
+    ["/console/config", [attack("service")]],
   ]));
   await check("what fails is red, with its cause two clicks away", () => failing(context, base, shop));
   await check("a saga is undone by the button", () => undone(context, base, flow));

@@ -43,9 +43,7 @@ pub(super) async fn page(
 }
 
 fn older(given: &Parameters, next: u64) -> String {
-    let kept = given.iter().filter(|(name, _)| *name != "before");
-    let kept: String = kept.map(|(name, value)| format!("&{}={}", encode(name), encode(value))).collect();
-    format!("/console/calls?before={next}{kept}")
+    super::with("/console/calls", given, &[("before", &next.to_string())])
 }
 
 /// A table of deeds, as `/v1/audit` has them.
@@ -67,8 +65,12 @@ pub(super) fn deeds(found: &Value) -> Html {
             state(&plain(&deed["outcome"])),
             column("detail"),
             column("via"),
+            match deed["trace"].as_str() {
+                Some(trace) => link(&format!("/console/traces/{}", encode(trace)), "Trace"),
+                None => Html::default(),
+            },
         ]
     };
     let rows: Vec<_> = list(found, "deeds").iter().map(row).collect();
-    table("Newest first, UTC", &["When", "Who", "Action", "To what", "Outcome", "Why", "By"], &rows)
+    table("Newest first, UTC", &["When", "Who", "Action", "To what", "Outcome", "Why", "By", "Trace"], &rows)
 }

@@ -7,23 +7,23 @@ use super::html::{Html, html};
 
 pub(super) async fn page(headers: HeaderMap) -> Page {
     // The door has checked it.
+    let scheme = "http";
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1:7400");
-    let server = serde_json::json!({"mcpServers": {"trunkline": {"type": "http", "url": format!("http://{host}/mcp")}}});
+    let server = serde_json::json!({"mcpServers": {"trunkline": {"type": "http", "url": format!("{scheme}://{host}/mcp")}}});
     let server = serde_json::to_string_pretty(&server).unwrap_or_default();
-    let mut body =
-        html("<p>Behind TLS, write https for http. Off this machine, each needs an API key: the header ")
-            .raw("<code>Authorization: Bearer KEY</code>.</p>");
+    let mut body = html("<p>Off this machine, each needs an API key: the header ")
+        .raw("<code>Authorization: Bearer KEY</code>.</p>");
     for (title, text) in [
-        ("Claude Code", format!("claude mcp add --transport http trunkline http://{host}/mcp")),
+        ("Claude Code", format!("claude mcp add --transport http trunkline {scheme}://{host}/mcp")),
         ("Other MCP clients", server),
-        ("curl: the tools", format!("curl http://{host}/v1/tools")),
+        ("curl: the tools", format!("curl {scheme}://{host}/v1/tools")),
         (
             "curl: a call",
             format!(
-                "curl -X POST http://{host}/v1/tools/NAME:call -H 'content-type: application/json' -d '{{}}'"
+                "curl -X POST {scheme}://{host}/v1/tools/NAME:call -H 'content-type: application/json' -d '{{}}'"
             ),
         ),
-        ("The endpoints", format!("curl http://{host}/openapi.json")),
+        ("The endpoints", format!("curl {scheme}://{host}/openapi.json")),
     ] {
         body = body.push(&block(title, &text));
     }
@@ -31,5 +31,6 @@ pub(super) async fn page(headers: HeaderMap) -> Page {
 }
 
 fn block(title: &'static str, text: &str) -> Html {
-    html("<h2>").raw(title).raw("</h2><pre>").text(text).raw("</pre>")
+    // The script puts a button there.
+    html("<h2>").raw(title).raw("</h2><pre data-copy>").text(text).raw("</pre>")
 }

@@ -42,13 +42,22 @@ pub(super) async fn page(
     let rows: Vec<_> = list(&found, "events").iter().rev().map(row).collect();
     let mut body =
         form.push(&table("Newest first, UTC", &["Position", "When", "Type", "Target", "Data"], &rows));
-    let fixed = given.contains_key("from");
-    if fixed && found["end"] == false {
-        body = body
-            .raw("<p>")
-            .push(&link(&format!("/console/events?from={}", found["next"]), "Newer"))
-            .raw("</p>");
+    let to = |name: &str, position: u64| {
+        let mut kept = given.clone();
+        kept.retain(|name, _| !matches!(&**name, "from" | "before"));
+        super::with("/console/events", &kept, &[(name, &position.to_string())])
+    };
+    let fixed = given.contains_key("from") || given.contains_key("before");
+    body = body.raw("<p>");
+    if let Some(next) = found["next"].as_u64().filter(|_| fixed && found["end"] == false) {
+        body = body.push(&link(&to("from", next), "Newer")).raw(" ");
     }
+    let first = list(&found, "events").first().and_then(|event| event["sequence"].as_str()?.parse().ok());
+    let older = found["older"].as_u64().or(first.filter(|_| given.contains_key("from")));
+    if let Some(before) = older {
+        body = body.push(&link(&to("before", before), "Older"));
+    }
+    body = body.raw("</p>");
     let page = Page::new("/console/events", "Events", body);
     Ok(if fixed { page } else { page.follows("limit=1", since) })
 }

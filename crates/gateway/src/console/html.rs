@@ -45,8 +45,14 @@ pub(crate) fn table(caption: &'static str, heads: &[&'static str], rows: &[Vec<H
     out = out.raw("</tr></thead><tbody>");
     for row in rows {
         out = out.raw("<tr>");
-        for cell in row {
-            out = out.raw("<td>").push(cell).raw("</td>");
+        for (cell, head) in row.iter().zip(heads) {
+            // On a phone each cell is a line with its head before it.
+            out = if cell.is_empty() {
+                out.raw("<td class=\"none\">")
+            } else {
+                out.raw("<td data-head=\"").text(head).raw("\">")
+            };
+            out = out.push(cell).raw("</td>");
         }
         out = out.raw("</tr>");
     }
@@ -116,6 +122,11 @@ impl Html {
             }
         }
         self
+    }
+
+    /// Whether nothing would be seen.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The whole.

@@ -24,7 +24,7 @@ pub(super) async fn page(
     let services = list(&all, "services");
     let up = services.iter().filter(|service| service["state"] == "up").count();
     let tools: u64 = services.iter().filter_map(|service| service["tools"].as_u64()).sum();
-    let stuck = Query::try_from_uri(&Uri::from_static("/?status=stuck&limit=20"));
+    let stuck = Query::try_from_uri(&Uri::from_static("/?status=stuck&limit=20&count=true"));
     // Without an engine there are no flows.
     let stuck =
         flows::instances(gateway.clone(), principal.clone(), stuck).await.map(said).unwrap_or_default();
@@ -34,7 +34,7 @@ pub(super) async fn page(
     for (name, value) in [
         ("Services up", format!("{up} of {}", services.len())),
         ("Tools", tools.to_string()),
-        ("Stuck flows", list(&stuck, "instances").len().to_string()),
+        ("Stuck flows", stuck["count"].as_u64().unwrap_or(0).to_string()),
         ("Events in the record", gateway.log.head().to_string()),
     ] {
         body = body.raw("<div><dt>").text(name).raw("</dt><dd>").text(&value).raw("</dd></div>");
@@ -47,6 +47,7 @@ pub(super) async fn page(
     }
     if !list(&stuck, "instances").is_empty() {
         body = body.push(&super::flows::instances(&stuck));
+        body = body.raw("<p>").push(&link("/console/flows?status=stuck", "All that are stuck")).raw("</p>");
     }
     let alerts = said(alerts::list(gateway.clone()).await);
     let alerts: Vec<_> =

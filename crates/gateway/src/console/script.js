@@ -80,3 +80,25 @@ if (live) {
   });
   follow();
 }
+
+// What is set up by copying has a button for it. Without script, or where the browser gives no clipboard, it can be selected.
+if (navigator.clipboard) {
+  for (const block of document.querySelectorAll("pre[data-copy]")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.setAttribute("aria-label", `Copy: ${block.previousElementSibling?.textContent ?? ""}`);
+    const text = block.textContent;
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Select it by hand";
+      }
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    });
+    block.before(button);
+  }
+}

@@ -21,12 +21,18 @@ use crate::{Error, Gateway};
 /// The most events of one page.
 const MAX_PAGE: usize = 1_000;
 
+/// How many events are looked at for the newest of some kind, and at once.
+const MAX_SCAN: u64 = 20_000;
+const WINDOW: u64 = 1_000;
+
 /// Which events.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Which {
     /// The position to start from; the newest page where left out. A stream starts with what comes next.
     from: Option<u64>,
+    /// The newest page before this position.
+    before: Option<u64>,
     /// The most events of a page, up to 1,000.
     limit: Option<usize>,
     /// The beginning of the type.
@@ -46,6 +52,9 @@ pub(crate) struct Events {
     next: u64,
     /// There was nothing more at the time.
     end: bool,
+    /// Where older ones begin (`before`), of a newest page; none where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    older: Option<u64>,
 }
 
 /// The event log: a page as JSON, or, where `Accept` asks for `text/event-stream`, everything from a position on as it
@@ -79,11 +88,52 @@ pub(crate) async fn list(
         return Ok(stream(&gateway, from, filter, specification));
     }
     let limit = which.limit.unwrap_or(100).clamp(1, MAX_PAGE);
-    let from = which.from.unwrap_or_else(|| (gateway.log.head() + 1).saturating_sub(limit as u64));
+    let Some(from) = which.from else {
+        let before = which.before.unwrap_or(u64::MAX).min(gateway.log.head() + 1);
+        return newest(&gateway, before, limit, filter, specification).await;
+    };
     let page = gateway.log.read_all(from, limit, Some(filter)).await;
     let page = page.map_err(|error| Error::Log(error.to_string()))?;
     let events = page.events.iter().map(|event| render(event, specification)).collect();
-    Ok(Json(Events { events, next: page.next, end: page.end }).into_response())
+    Ok(Json(Events { events, next: page.next, end: page.end, older: None }).into_response())
+}
+
+/// The newest events before a position, looked for backwards.
+async fn newest(
+    gateway: &Gateway,
+    before: u64,
+    limit: usize,
+    filter: Filter,
+    specification: bool,
+) -> Result<Response, Problem> {
+    let oldest = gateway.log.oldest();
+    let last = before.saturating_sub(MAX_SCAN).max(oldest);
+    let (mut at, mut found) = (before, std::collections::VecDeque::new());
+    // What is looked for is often near: the first look is short.
+    let mut window = limit as u64;
+    while at > last && found.len() < limit {
+        let from = at.saturating_sub(window).max(last);
+        window = WINDOW;
+        let (mut next, mut events) = (from, Vec::new());
+        while next < at {
+            let most = usize::try_from(at - next).unwrap_or(usize::MAX);
+            let page = gateway.log.read_all(next, most, Some(filter.clone())).await;
+            let page = page.map_err(|error| Error::Log(error.to_string()))?;
+            events.extend(page.events.into_iter().take_while(|event| event.position < at));
+            if page.end || page.next <= next {
+                break;
+            }
+            next = page.next;
+        }
+        for event in events.into_iter().rev().take(limit - found.len()) {
+            at = event.position;
+            found.push_front(event);
+        }
+        at = if found.len() < limit { from } else { at };
+    }
+    let events = found.iter().map(|event| render(event, specification)).collect();
+    let older = (at > oldest).then_some(at);
+    Ok(Json(Events { events, next: before, end: before > gateway.log.head(), older }).into_response())
 }
 
 fn stream(gateway: &Gateway, from: u64, filter: Filter, specification: bool) -> Response {

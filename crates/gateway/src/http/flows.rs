@@ -58,6 +58,8 @@ pub(crate) struct Which {
     before: Option<uuid::Uuid>,
     /// The most instances of a page: 100 where left out, 1000 at most.
     limit: Option<usize>,
+    /// Also say how many instances of this one status there are in all.
+    count: Option<bool>,
 }
 
 /// Instances, the newest first.
@@ -65,6 +67,9 @@ pub(crate) struct Which {
 pub(crate) struct Instances {
     #[schema(value_type = Vec<Object>)]
     instances: Vec<InstanceRow>,
+    /// How many there are of the status, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
 }
 
 /// What to start: a named flow or a plan.
@@ -142,8 +147,19 @@ pub(crate) async fn instances(
     };
     let log = door(&gateway)?.engine.log();
     log.projected(views::NAME, log.head()).await.map_err(FlowError::from)?;
-    let instances = views::instances(log, filter).await.map_err(FlowError::from)?;
-    Ok(Json(Instances { instances }))
+    let count = match (which.count, &filter.status) {
+        (Some(true), Some(status)) => {
+            let count = views::count(log, status.clone(), filter.principal.clone()).await;
+            Some(count.map_err(FlowError::from)?)
+        }
+        _ => None,
+    };
+    let instances = match count {
+        // To find none, all would be looked at.
+        Some(0) => Vec::new(),
+        _ => views::instances(log, filter).await.map_err(FlowError::from)?,
+    };
+    Ok(Json(Instances { instances, count }))
 }
 
 /// Starts a named flow or a plan, as a call of its tool does, and waits for its end as long as the call may take.

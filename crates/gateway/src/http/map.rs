@@ -37,19 +37,7 @@ pub(crate) async fn show(
     how: Result<Query<How>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(how) = how.map_err(|error| Error::Params(error.body_text()))?;
-    let mut picture = map::picture(&gateway.telemetry);
-    if principal.is_confined() {
-        picture = picture.without_callers(&principal.id);
-    }
-    match how.group.as_deref() {
-        None | Some("auto") => {
-            let open: Vec<String> =
-                how.open.iter().flat_map(|open| open.split(',')).map(str::to_owned).collect();
-            picture = map::grouped(picture, &open);
-        }
-        Some("none") => {}
-        Some(other) => return Err(Error::Params(format!("group {other:?} is neither auto nor none")).into()),
-    }
+    let picture = picture(&gateway, &principal, how.group.as_deref(), how.open.as_deref())?;
     match how.format.as_deref() {
         None | Some("json") => Ok(Json(picture).into_response()),
         Some("mermaid") => {
@@ -59,5 +47,26 @@ pub(crate) async fn show(
             Ok(response)
         }
         Some(other) => Err(Error::Params(format!("format {other:?} is neither json nor mermaid")).into()),
+    }
+}
+
+/// The map as a principal may see it. `open` are groups that are not folded, separated by commas.
+pub(crate) fn picture(
+    gateway: &Gateway,
+    principal: &Principal,
+    group: Option<&str>,
+    open: Option<&str>,
+) -> Result<map::Picture, Error> {
+    let mut picture = map::picture(&gateway.telemetry);
+    if principal.is_confined() {
+        picture = picture.without_callers(&principal.id);
+    }
+    match group {
+        None | Some("auto") => {
+            let open: Vec<String> = open.iter().flat_map(|open| open.split(',')).map(str::to_owned).collect();
+            Ok(map::grouped(picture, &open))
+        }
+        Some("none") => Ok(picture),
+        Some(other) => Err(Error::Params(format!("group {other:?} is neither auto nor none"))),
     }
 }

@@ -27,7 +27,7 @@ const MAX_PAGE: usize = 500;
 const MAX_BODY: usize = 4 << 20;
 
 /// The most spans of a trace that are shown.
-const MAX_SPANS: usize = 20_000;
+pub(crate) const MAX_SPANS: usize = 20_000;
 
 /// Which traces.
 #[derive(Deserialize, IntoParams)]
@@ -184,7 +184,8 @@ pub(super) fn own(principal: &Principal) -> Option<String> {
     (principal.is_confined()).then(|| principal.id.to_string())
 }
 
-async fn read(
+/// A trace that a principal may see.
+pub(crate) async fn read(
     gateway: &Gateway,
     principal: &Principal,
     id: String,

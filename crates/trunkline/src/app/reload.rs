@@ -17,6 +17,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
             return;
         }
     };
+    let settings = super::settings(&loaded);
     let config = loaded.config;
     let keys = match authenticator(&config) {
         Ok(keys) => keys,
@@ -32,6 +33,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     };
     // The rules first: nothing new may be called under the old ones.
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
+    app.gateway.show_settings(settings);
     app.gateway.guard(super::guards(&config));
     app.gateway.recover(config.recovery.clone());
     super::restrain::apply(&app.gateway, &config);

@@ -9,6 +9,7 @@ mod choreography;
 mod cli;
 mod config;
 mod console;
+mod console_pages;
 mod ctk;
 mod docs;
 mod doors;
