@@ -1,5 +1,6 @@
 //! Views: tables of instances and their steps, made of journals. They can be dropped and rebuilt while all runs.
 
+mod count;
 mod queue;
 mod saga;
 mod whole;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use crate::entry::{Ending, Entry, Finished, InstanceId, Intended, StepOutcome};
 
+pub use count::count;
 pub use queue::{QueuedRow, queued};
 pub use saga::{SagaRow, SagaStep, StuckRow, saga};
 
@@ -373,22 +375,6 @@ pub async fn instances(
         ];
         let rows = statement.query_map(values, instance_row)?;
         rows.collect()
-    })
-    .await
-}
-
-/// How many instances have this status: all of them, or those of a principal.
-///
-/// # Errors
-/// Where the log can't be read.
-pub async fn count(
-    log: &EventLog,
-    status: String,
-    principal: Option<String>,
-) -> trunkline_event_log::Result<u64> {
-    log.query(move |connection| {
-        let sql = "SELECT count(*) FROM flow_instance WHERE status = ?1 AND (?2 IS NULL OR principal = ?2)";
-        connection.prepare_cached(sql)?.query_row(params![status, principal], |row| row.get(0))
     })
     .await
 }
