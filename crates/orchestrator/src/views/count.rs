@@ -1,7 +1,7 @@
 //! How many instances there are.
 
-use rusqlite::params;
 use trunkline_event_log::EventLog;
+use trunkline_event_log::rusqlite::params;
 
 /// How many instances have this status: all of them, or those of a principal.
 ///
