@@ -122,7 +122,7 @@ impl Task {
     }
 
     fn request(&self) -> Request<'_> {
-        Request { text: &self.text, now: &NOW, known: &[] }
+        Request { text: &self.text, now: &NOW, known: &[], fixed: None }
     }
 
     /// Is the value, or that there is none, right at a path?

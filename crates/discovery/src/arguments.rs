@@ -54,6 +54,8 @@ pub struct Request<'a> {
     pub now: &'a Zoned,
     /// Values from the conversation, the likeliest first.
     pub known: &'a [Known],
+    /// Members of the arguments that are settled, whatever the request says.
+    pub fixed: Option<&'a Map<String, Value>>,
 }
 
 /// A value from the conversation.
@@ -63,6 +65,8 @@ pub struct Known {
     pub name: String,
     /// The value.
     pub value: Value,
+    /// Words of the request point to it ("that order"). Else it is a preference.
+    pub pointed: bool,
 }
 
 /// Where a value is from.
@@ -74,6 +78,8 @@ pub enum Source {
     Conversation,
     /// The default of the schema.
     Default,
+    /// The caller was asked for it.
+    Answer,
 }
 
 /// A value and why it was taken.
@@ -150,8 +156,20 @@ impl Form {
     #[must_use]
     pub fn fill(&self, request: &Request<'_>) -> Filled {
         let reading = Reading::new(request.text, request.now);
-        let weighed: Vec<Vec<Choice>> =
-            self.parameters.iter().map(|parameter| self.weigh(&reading, parameter)).collect();
+        let open = |parameter: &Parameter| {
+            if request.fixes(parameter) {
+                return Vec::new();
+            }
+            let choices = self.weigh(&reading, parameter);
+            // "Ship that order to Berlin": what is pointed to is the order, unless its id is written out.
+            let pointed = parameter.required && is_identifier(parameter.name_in_full());
+            let written = |choice: &Choice| has_digit(&choice.candidate.value);
+            if pointed && request.known.iter().any(|known| known.pointed && self.is_named(known, parameter)) {
+                return choices.into_iter().filter(written).collect();
+            }
+            choices
+        };
+        let weighed: Vec<Vec<Choice>> = self.parameters.iter().map(open).collect();
         let mut found: Vec<(usize, Found)> = Vec::new();
         for (at, (taken, choices)) in assignment::of(&weighed).into_iter().zip(weighed).enumerate() {
             let Some(choice) = taken.and_then(|taken| choices.into_iter().nth(taken)) else { continue };
@@ -163,7 +181,25 @@ impl Form {
             ));
         }
         self.sort(&mut found);
-        self.finish(found, request.known)
+        self.finish(found, request)
+    }
+
+    /// What was filled in, with values that the caller was asked for, by their paths.
+    #[must_use]
+    pub fn answered(&self, mut filled: Filled, answers: &[(String, Value)]) -> Filled {
+        for (path, value) in answers {
+            put(&mut filled.arguments, path, value.clone());
+            filled.missing.retain(|missing| missing.path != *path);
+            filled.found.retain(|found| found.path != *path);
+            let (path, value) = (path.clone(), value.clone());
+            filled.found.push(Found { path, value, source: Source::Answer, confidence: 1.0 });
+        }
+        let valid = self.schema.validate(&Json::from_value(&filled.arguments)).is_ok();
+        filled.complete = valid && filled.missing.is_empty() && self.schema.defect().is_none();
+        if !filled.complete && filled.missing.is_empty() {
+            filled.missing.push(rest());
+        }
+        filled
     }
 
     /// What a parameter could take, the best first.
@@ -218,19 +254,20 @@ impl Form {
     }
 
     /// Adds what the conversation and the schema know, and makes sure that the schema takes it all.
-    fn finish(&self, found: Vec<(usize, Found)>, known: &[Known]) -> Filled {
+    fn finish(&self, found: Vec<(usize, Found)>, request: &Request<'_>) -> Filled {
         let mut values: Vec<Option<Found>> = self.parameters.iter().map(|_| None).collect();
         for (at, one) in found {
             values[at] = Some(one);
         }
         for (value, parameter) in values.iter_mut().zip(&self.parameters) {
-            if value.is_some() || !parameter.required {
+            if value.is_some() || request.fixes(parameter) {
                 continue;
             }
             let path = pointer(&parameter.path);
-            let name = parameter.path.last().map_or("", String::as_str);
-            let same = |known: &&Known| known.name.eq_ignore_ascii_case(name);
-            *value = if let Some(known) = known.iter().find(same) {
+            // A preference holds for what need not be there, too.
+            let same =
+                |known: &&Known| (parameter.required || !known.pointed) && self.is_named(known, parameter);
+            *value = if let Some(known) = request.known.iter().find(same) {
                 Some(Found {
                     path,
                     value: known.value.clone(),
@@ -238,11 +275,11 @@ impl Form {
                     confidence: REMEMBERED,
                 })
             } else {
-                let default = parameter.default.clone();
+                let default = parameter.default.clone().filter(|_| parameter.required);
                 default.map(|value| Found { path, value, source: Source::Default, confidence: 1.0 })
             };
         }
-        let mut checked = self.check(&values);
+        let mut checked = self.check(&values, request.fixed);
         if let Err(paths) = &checked {
             // What the schema does not take is asked for, and left out where it need not be there.
             for value in &mut values {
@@ -254,27 +291,32 @@ impl Form {
                     *value = None;
                 }
             }
-            checked = self.check(&values);
+            checked = self.check(&values, request.fixed);
         }
         let mut missing: Vec<Missing> = Vec::new();
         for (value, parameter) in values.iter().zip(&self.parameters) {
-            if value.is_none() && parameter.required {
+            if value.is_none() && parameter.required && !request.fixes(parameter) {
                 missing.push(Missing { path: pointer(&parameter.path), wanted: wanted(parameter) });
             }
         }
         let complete = checked.is_ok() && missing.is_empty() && self.schema.defect().is_none();
         if !complete && missing.is_empty() {
-            missing.push(Missing {
-                path: String::new(),
-                wanted: "the rest of the arguments, as the schema asks for them".to_owned(),
-            });
+            missing.push(rest());
         }
-        let arguments = object(&self.parameters, &values);
+        let arguments = object(&self.parameters, &values, request.fixed);
         Filled { found: values.into_iter().flatten().collect(), missing, arguments, complete }
     }
 
-    fn check(&self, values: &[Option<Found>]) -> Result<(), Vec<String>> {
-        let arguments = Json::from_value(&object(&self.parameters, values));
+    /// Whether a value of the conversation is that of a parameter: `order_id` is `orderId`, and the `id` of a tool about orders.
+    fn is_named(&self, known: &Known, parameter: &Parameter) -> bool {
+        let (known, name) = (plain(&known.name), plain(parameter.name_in_full()));
+        known == name
+            || name == "id"
+                && known.strip_suffix("id").is_some_and(|of| self.tool.iter().any(|stem| stem == of))
+    }
+
+    fn check(&self, values: &[Option<Found>], fixed: Option<&Map<String, Value>>) -> Result<(), Vec<String>> {
+        let arguments = Json::from_value(&object(&self.parameters, values, fixed));
         self.schema.validate(&arguments).map_err(|violations| {
             // That something required is not there is no fault of a value.
             let of_value = violations
@@ -285,9 +327,56 @@ impl Form {
     }
 }
 
+impl Request<'_> {
+    /// Whether a parameter is settled.
+    fn fixes(&self, parameter: &Parameter) -> bool {
+        self.fixed.is_some_and(|fixed| parameter.path.first().is_some_and(|first| fixed.contains_key(first)))
+    }
+}
+
+/// That the schema wants more, and no parameter tells what.
+fn rest() -> Missing {
+    let wanted = "the rest of the arguments, as the schema asks for them".to_owned();
+    Missing { path: String::new(), wanted }
+}
+
+/// Puts a value where a pointer says, with the objects around it.
+fn put(arguments: &mut Value, path: &str, value: Value) {
+    let mut inner = arguments;
+    for part in path.split('/').skip(1) {
+        if !inner.is_object() {
+            *inner = Value::Object(Map::new());
+        }
+        let part = part.replace("~1", "/").replace("~0", "~");
+        inner = &mut inner[part];
+    }
+    *inner = value;
+}
+
+/// A name without what it is written with.
+fn plain(name: &str) -> String {
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether something tells one thing from others of its kind, by its name.
+pub(crate) fn is_identifier(name: &str) -> bool {
+    const LAST: [&str; 12] =
+        ["id", "ids", "uuid", "key", "code", "sku", "number", "no", "ref", "reference", "slug", "email"];
+    let mut last = String::new();
+    crate::text::split(name, |word| word.clone_into(&mut last));
+    LAST.contains(&&*last)
+}
+
+fn has_digit(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.bytes().any(|letter| letter.is_ascii_digit() || letter == b'@'),
+        other => other.is_number(),
+    }
+}
+
 /// The values as one object, nested as the schema is.
-fn object(parameters: &[Parameter], values: &[Option<Found>]) -> Value {
-    let mut all = Map::new();
+fn object(parameters: &[Parameter], values: &[Option<Found>], fixed: Option<&Map<String, Value>>) -> Value {
+    let mut all = fixed.cloned().unwrap_or_default();
     for (parameter, value) in parameters.iter().zip(values) {
         let (Some(value), Some((last, path))) = (value, parameter.path.split_last()) else { continue };
         let mut inner = &mut all;

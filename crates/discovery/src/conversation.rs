@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::arguments::Known;
+use crate::arguments::{Known, is_identifier};
 use crate::text::{beginning, split};
 
 /// The most things, preferences and tools that are remembered.
@@ -67,6 +67,49 @@ pub enum Event {
         /// When, in milliseconds since 1970.
         at: u64,
     },
+}
+
+impl Event {
+    /// A call, with as much of its arguments and result as a conversation reads.
+    #[must_use]
+    pub fn called(at: u64, tool: &str, arguments: &Value, result: &Value) -> Self {
+        let tool = beginning(tool, 4 * LONGEST_NAME).to_owned();
+        let mut left = ENTITIES;
+        let (arguments, result) = (kept(arguments, 0, &mut left), kept(result, 0, &mut left));
+        Self::Called { at, tool, arguments, result }
+    }
+
+    /// When it was, in milliseconds since 1970.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        match self {
+            Self::Called { at, .. } | Self::Mentioned { at, .. } => *at,
+            Self::Preferred { at, .. } | Self::Cleared { at } => *at,
+        }
+    }
+}
+
+/// What is read of a value, and no more of it.
+fn kept(value: &Value, depth: usize, left: &mut usize) -> Value {
+    match value {
+        Value::Object(members) if depth < 4 => {
+            let mut all = serde_json::Map::new();
+            for (name, value) in members.iter().take(MEMBERS) {
+                let nests = value.is_object() || value.is_array();
+                if *left == 0 || !nests && !fits(name, value) {
+                    continue;
+                }
+                *left -= usize::from(!nests);
+                all.insert(name.clone(), kept(value, depth + 1, left));
+            }
+            Value::Object(all)
+        }
+        Value::Array(rows) if depth < 4 => {
+            rows.iter().take(ROWS).map(|row| kept(row, depth + 1, left)).collect()
+        }
+        Value::Object(_) | Value::Array(_) => Value::Null,
+        plain => plain.clone(),
+    }
 }
 
 /// Something that was mentioned or returned.
@@ -218,9 +261,9 @@ impl Conversation {
         fresh.forget(now);
         let pointer = Pointer::of(request);
         let mut known: Vec<Known> = Vec::new();
-        let mut add = |name: &str, value: &Value| {
+        let mut add = |name: &str, value: &Value, pointed: bool| {
             if !known.iter().any(|known| known.name == name) {
-                known.push(Known { name: name.to_owned(), value: value.clone() });
+                known.push(Known { name: name.to_owned(), value: value.clone(), pointed });
             }
         };
         let mut referred = false;
@@ -228,7 +271,7 @@ impl Conversation {
             && let Some(Value::Object(members)) = fresh.tools.front().map(|used| &used.arguments)
         {
             referred = true;
-            members.iter().for_each(|(name, value)| add(name, value));
+            members.iter().for_each(|(name, value)| add(name, value, true));
         }
         if let Some(row) = pointer.row {
             let rows = |entity: &&Entity| entity.row > 0;
@@ -238,21 +281,21 @@ impl Conversation {
             let row = if row == LAST { last } else { Some(row) };
             for entity in of_turn().filter(|entity| Some(entity.row) == row) {
                 referred = true;
-                add(&entity.name, &entity.value);
+                add(&entity.name, &entity.value, true);
             }
         } else if pointer.that {
             for entity in &fresh.entities {
-                // "that order" is no customer.
-                let fits = pointer.nouns.is_empty()
+                // "that order" is no customer, and "it" is a thing and none of what is said of it.
+                let fits = pointer.nouns.is_empty() && is_identifier(&entity.name)
                     || pointer.nouns.iter().any(|noun| entity.name.to_lowercase().contains(&**noun));
                 if fits {
                     referred = true;
-                    add(&entity.name, &entity.value);
+                    add(&entity.name, &entity.value, true);
                 }
             }
         }
         for (name, value) in &fresh.preferences {
-            add(name, value);
+            add(name, value, false);
         }
         Context { known, referred }
     }

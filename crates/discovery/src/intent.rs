@@ -60,6 +60,7 @@ struct Named {
 
 struct Example {
     intent: usize,
+    text: Box<str>,
     numbers: Numbers,
 }
 
@@ -185,7 +186,8 @@ impl Intents {
             return Err(Error::Full);
         }
         let numbers = self.reader.read(text);
-        self.take(Example { intent, numbers });
+        let text = crate::text::beginning(text, 256).into();
+        self.take(Example { intent, text, numbers });
         Ok(())
     }
 
@@ -262,7 +264,20 @@ impl Intents {
         Some(Wish { span: start..text.len(), meaning: Meaning::Intent(Guess { intent, confidence: 1.0 }) })
     }
 
-    fn meaning(&self, text: &str) -> Meaning {
+    /// The example of an intent that is most like a text.
+    #[must_use]
+    pub fn like(&self, intent: &str, text: &str) -> Option<&str> {
+        let place = *self.places.get(intent)?;
+        let numbers = self.reader.read(text);
+        let open = numbers.open();
+        let of_it = self.examples.iter().filter(|example| example.intent == place);
+        let nearest = of_it.max_by(|a, b| open.alike(&a.numbers).total_cmp(&open.alike(&b.numbers)));
+        nearest.map(|example| &*example.text)
+    }
+
+    /// What one wish means.
+    #[must_use]
+    pub fn meaning(&self, text: &str) -> Meaning {
         let guesses = self.guess(text, 3);
         let sum: f32 = guesses.iter().map(|guess| guess.confidence).sum();
         let Some(best) = guesses.first().filter(|_| sum >= SURE) else {

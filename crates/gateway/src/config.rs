@@ -80,12 +80,14 @@ pub struct Record {
     pub arguments: bool,
     /// Keeps the results of calls.
     pub results: bool,
+    /// Keeps what conversations with `ask` are about (values that were mentioned and returned), so that they go on after a restart.
+    pub conversations: bool,
     /// Waits for the disk before a read-only call is answered, too.
     pub durable_reads: bool,
 }
 
 impl Default for Record {
     fn default() -> Self {
-        Self { arguments: true, results: false, durable_reads: false }
+        Self { arguments: true, results: false, conversations: true, durable_reads: false }
     }
 }

@@ -47,7 +47,7 @@ pub use guards::GuardsConfig;
 pub use http::settings::Setting;
 pub use leases::LeaseConfig;
 pub use limits::{Each, Limit, Price};
-pub use meta_tools::{Listing, Show};
+pub use meta_tools::{IntentConfig, Listing, Show};
 pub use observer::Observer;
 pub use priorities::{PrioritiesConfig, PriorityRule};
 pub use recovery::RecoveryConfig;

@@ -22,6 +22,8 @@ use trunkline_model::{
 };
 
 use crate::{Error, Gateway};
+pub use ask::IntentConfig;
+pub(crate) use ask::{Conversations, Forms, Intentions, SAID, STREAM};
 pub use listing::{Listing, Show};
 pub(crate) use listing::{is_listed, tokens};
 pub(crate) use searches::Searches;
@@ -168,6 +170,7 @@ impl Gateway {
                 self.catalog.learn(&request, &tool);
             }
         }
+        self.recall().await;
     }
 
     /// The names nearest to one that no tool has, of those that a principal may be told of.

@@ -127,6 +127,9 @@ impl Gateway {
             None => running.execute(target).await,
         };
         running.seen.mark(Phase::Execute);
+        if let Ok(outcome) = &outcome {
+            self.heard(&request, &context, outcome);
+        }
         let outcome = outcome.map(|outcome| shape::fit(self, &request, &running.call, &context, outcome));
         running.seen.mark(Phase::Shape);
         let (bytes, asked) = shape::cost(&outcome);

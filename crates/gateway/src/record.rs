@@ -220,6 +220,21 @@ impl Recorder {
             .await;
     }
 
+    /// Something was said in a conversation, or came of a call in it.
+    pub(crate) async fn said(&self, said: Value, principal: Arc<Principal>) {
+        let data = EventData {
+            action: Cow::Borrowed(crate::meta_tools::SAID),
+            parameters: Json::empty_object(),
+            context: Json::from(said),
+        };
+        let kind = Event::type_of(EventKind::ServiceCall, Phase::Changed);
+        let target = Arc::from(crate::meta_tools::STREAM);
+        let event = self.bare(kind, target, data, (self.sources.time_id)(), principal, None);
+        if let Err(error) = self.log.record(crate::meta_tools::STREAM, event).await {
+            tracing::error!(%error, "what was said is not in the record");
+        }
+    }
+
     /// An alert fires, or does no more.
     pub(crate) async fn alert_changed(&self, alert: &Alert) {
         let data = EventData {

@@ -118,6 +118,13 @@ pub(super) struct Parameter {
     pub(super) alike: usize,
 }
 
+impl Parameter {
+    /// Its own name in the schema.
+    pub(super) fn name_in_full(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+}
+
 /// The stems of a text.
 pub(super) fn stems(stemmer: &Stemmer, text: &str) -> Vec<String> {
     let mut stems = Vec::new();

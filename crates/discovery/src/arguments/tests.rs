@@ -10,7 +10,7 @@ fn fill(schema: Value, text: &str, known: &[Known]) -> Filled {
     let form = Form::new("ship_order", "Ships an order to a city.", &Schema::new(schema));
     // 2026-03-04, a Wednesday, 10:00 two hours east of UTC.
     let now = Timestamp::constant(1_772_611_200, 0).to_zoned(TimeZone::fixed(Offset::constant(2)));
-    form.fill(&Request { text, now: &now, known })
+    form.fill(&Request { text, now: &now, known, fixed: None })
 }
 
 fn order() -> Value {
@@ -55,14 +55,14 @@ fn what_is_missing_is_asked_for_in_one_question() {
 
 #[test]
 fn the_conversation_and_defaults_fill_what_is_not_said() {
-    let known = [Known { name: "order_id".into(), value: json!(7) }];
+    let known = [Known { name: "order_id".into(), value: json!(7), pointed: true }];
     let filled = fill(order(), "ship it to Rome", &known);
     assert_eq!(filled.arguments, json!({"order_id": 7, "city": "Rome"}));
     assert!(filled.found.iter().any(|found| found.source == Source::Conversation));
     let schema = json!({"properties": {"page": {"type": "integer", "default": 1}}, "required": ["page"]});
     assert_eq!(fill(schema, "go on", &[]).found[0].source, Source::Default);
     // Not what the schema takes, so it is asked for.
-    let known = [Known { name: "order_id".into(), value: json!("seven") }];
+    let known = [Known { name: "order_id".into(), value: json!("seven"), pointed: true }];
     assert_eq!(fill(order(), "ship it to Rome", &known).missing[0].path, "/order_id");
 }
 

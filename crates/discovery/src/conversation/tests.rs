@@ -50,7 +50,7 @@ fn what_is_old_is_forgotten_and_preferences_stay() {
     conversation.apply(&Event::Preferred { at: MINUTE, name: "currency".into(), value: json!("EUR") });
     let later = MINUTE + 31 * MINUTE;
     let context = conversation.context("ship that order", later);
-    assert_eq!(context.known, [Known { name: "currency".into(), value: json!("EUR") }]);
+    assert_eq!(context.known, [Known { name: "currency".into(), value: json!("EUR"), pointed: false }]);
     assert!(conversation.boosts(later).is_empty());
     let boosts = conversation.boosts(2 * MINUTE);
     assert_eq!(boosts[0].0, "shop.list_orders");

@@ -2,6 +2,10 @@
 //! shown first.
 
 mod act;
+mod elicit;
+mod forms;
+mod intents;
+mod memory;
 mod told;
 mod understand;
 
@@ -10,11 +14,16 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_discovery::ToolEntry;
-use trunkline_model::{Call, CallContext, Failure, Json, Outcome};
+use trunkline_discovery::conversation::Event;
+use trunkline_model::{Call, CallContext, Failure, Json, Outcome, ToolResult};
 
 use crate::{Error, Gateway};
-use told::{dares, told};
-use understand::Meaning;
+pub(crate) use forms::Forms;
+pub use intents::IntentConfig;
+pub(crate) use intents::Intentions;
+pub(crate) use memory::{Conversations, SAID, STREAM};
+use told::{told, with_meaning};
+use understand::{Hearing, Meaning, Wish};
 
 pub(super) const DESCRIPTION: &str = "Does what is asked in plain words: finds the tools and their arguments. What only reads \
 is done at once, what changes something is shown first and done with \"do\". Asks for what is missing.";
@@ -46,17 +55,33 @@ pub(super) async fn execute(
     if given.request.len() > LONGEST {
         return Err(Error::Params(format!("a request has at most {LONGEST} bytes")).into());
     }
-    let wishes = gateway.understand(&given.request, context);
-    let ready: Vec<(&ToolEntry, Json)> = wishes
-        .iter()
-        .filter_map(|wish| match &wish.meaning {
-            Meaning::This(this) => Some((&this.0, this.1.call().filter(|_| !dares(&this.0, &this.1))?)),
-            _ => None,
-        })
-        .collect();
+    let now = gateway.now_ms();
+    if let Some((event, noted)) = memory::remark(&given.request, now) {
+        gateway.said(context, event);
+        let structured = json!({"done": true, "asks": false, "calls": [], "wishes": []});
+        return Ok(
+            ToolResult::content(json!([{"type": "text", "text": noted}]), Some(structured), false).into()
+        );
+    }
+    let mut hearing = Hearing { context, conversation: gateway.conversation(context), now };
+    let mut wishes = gateway.understand(&given.request, &mut hearing);
+    let entities: Vec<_> = wishes.iter().flat_map(|wish| wish.meaning.mentioned()).collect();
+    if !entities.is_empty() {
+        gateway.said(context, Event::Mentioned { at: now, entities });
+    }
+    gateway.ask_back(&mut wishes, &hearing).await;
+    let ready: Vec<(&ToolEntry, Json)> = wishes.iter().filter_map(call_of).collect();
     let reads = ready.iter().all(|(entry, _)| entry.tool.spec().effects.read_only);
     if ready.len() == wishes.len() && (reads || given.act) {
-        return gateway.do_all(&ready, given.act.then_some(&*given.request), call, context).await;
+        let done = gateway.do_all(&ready, given.act.then_some(&*given.request), call, context).await?;
+        return Ok(with_meaning(done, &wishes));
     }
     Ok(told(&wishes).into())
+}
+
+/// The call that a wish comes to, where nothing of it is missing or guessed.
+fn call_of<'a>(wish: &'a Wish<'_>) -> Option<(&'a ToolEntry, Json)> {
+    let Meaning::This(plan) = &wish.meaning else { return None };
+    let arguments = plan.filled.call().filter(|_| !plan.dares())?;
+    Some((&plan.aim.entry, arguments))
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use trunkline_discovery::ToolEntry;
 use trunkline_model::{Call, CallContext, Failure, Outcome, ToolResult};
 use trunkline_telemetry::metrics::Kpi;
 
@@ -37,14 +38,27 @@ struct Given {
     limit: Option<usize>,
 }
 
+impl Gateway {
+    /// Puts those forward a little that the caller works with.
+    fn rather_used(&self, context: &CallContext, found: &mut [(ToolEntry, f32)]) {
+        let conversation = self.conversation(context);
+        let boosts = conversation.boosts(self.now_ms());
+        for (entry, score) in found.iter_mut() {
+            *score += boosts.iter().find(|(tool, _)| **tool == *entry.name).map_or(0.0, |(_, boost)| *boost);
+        }
+        found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    }
+}
+
 pub(super) fn execute(gateway: &Gateway, call: &Call, context: &CallContext) -> Result<Outcome, Failure> {
     let Given { query, limit } = call.arguments.to().map_err(|error| Error::Params(error.to_string()))?;
     let limit = limit.unwrap_or(USUAL).clamp(1, MOST);
     let begun = std::time::Instant::now();
-    let found = gateway.catalog().search(&query, limit, |entry| {
+    let mut found = gateway.catalog().search(&query, limit, |entry| {
         let spec = entry.tool.spec();
         spec.service.as_str() != SERVICE && entry.service.is_up() && gateway.shows(&context.principal, spec)
     });
+    gateway.rather_used(context, &mut found);
     gateway.telemetry().took(Kpi::ServiceDiscovery, begun.elapsed());
     gateway.searches.asked(context, &query, found.iter().map(|(entry, _)| entry.name.clone()));
     if found.is_empty() {

@@ -1,4 +1,4 @@
-//! Limits, loops, priorities and the cache, put in force as the configuration says.
+//! Limits, loops, priorities, intents and the cache, put in force as the configuration says.
 
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ use crate::config::{self, Config};
 /// Puts them in force.
 pub(super) fn apply(gateway: &Arc<Gateway>, config: &Config) {
     gateway.limit(&config.limits, &config.prices, &config.loops);
+    if let Err(error) = gateway.intend(&config.intents) {
+        tracing::error!(%error, "not all intents are known");
+    }
     gateway.prioritize(&config.priorities);
     let kept = config.services.iter().filter_map(|(name, service)| {
         let cache = service.cache.clone()?;

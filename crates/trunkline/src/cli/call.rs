@@ -127,6 +127,19 @@ fn named(arg: &str) -> Result<(String, Value), Stop> {
     Ok((name.to_owned(), value))
 }
 
+/// What `ask` has understood, where it did it at once.
+fn understood(answer: &Answer) -> String {
+    let wishes = answer.result["_meta"]["trunkline.dev/ask"]["wishes"].as_array();
+    let line = |wish: &Value| {
+        let word = |member: &str| wish[member].as_str().unwrap_or_default().to_owned();
+        let (tool, intent, why) = (word("tool"), word("intent"), word("why"));
+        let named = if tool == intent { tool } else { format!("{tool}, intent {intent}") };
+        let sure = 100.0 * wish["confidence"].as_f64().unwrap_or(0.0);
+        plain_lines(&format!("{named}, {sure:.0} % sure: {why}"))
+    };
+    wishes.map(Vec::as_slice).unwrap_or_default().iter().map(line).collect()
+}
+
 /// The answer for a terminal: its text, else the whole result.
 fn text(answer: &Answer) -> String {
     if answer.outcome == "input_required" {
@@ -145,7 +158,8 @@ fn text(answer: &Answer) -> String {
             plain_lines(&format!("[{kind} {media} {size} bytes; -o json prints it]"))
         }
     };
-    blocks.iter().map(block).collect()
+    let told: String = blocks.iter().map(block).collect();
+    understood(answer) + &told
 }
 
 /// JSON text is indented, so that it can be read.

@@ -64,6 +64,9 @@ pub struct Config {
     pub cache: trunkline_gateway::CacheConfig,
     /// What is measured, traced and told.
     pub telemetry: trunkline_telemetry::Config,
+    /// What people say in plain words or as commands, by the name of what they mean by it.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub intents: IndexMap<String, trunkline_gateway::IntentConfig>,
     /// Chains of tools.
     pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
@@ -92,6 +95,7 @@ impl Default for Config {
             priorities: trunkline_gateway::PrioritiesConfig::default(),
             cache: trunkline_gateway::CacheConfig::default(),
             telemetry: trunkline_telemetry::Config::default(),
+            intents: IndexMap::new(),
             flows: super::Flows::default(),
             children: IndexMap::new(),
         }

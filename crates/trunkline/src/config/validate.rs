@@ -1,5 +1,6 @@
 //! What types can't say: exactly one connector, no open listener without keys, names, addresses, files that exist.
 
+mod intents;
 mod sources;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,6 +38,7 @@ impl Validator<'_> {
         self.limits();
         self.events();
         self.registry();
+        self.intents();
         for (name, service) in &config.services {
             let path = ConfigPath::new(["services", name]);
             self.name(name, &path);

@@ -17,6 +17,7 @@ mod endpoints;
 mod failures;
 mod hostile_flows;
 mod instances;
+mod intents;
 mod life;
 mod limits;
 mod mesh;

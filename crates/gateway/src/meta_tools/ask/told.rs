@@ -2,20 +2,30 @@
 
 use std::fmt::Write as _;
 
-use serde_json::json;
-use trunkline_discovery::ToolEntry;
-use trunkline_discovery::arguments::{Filled, Source};
-use trunkline_model::ToolResult;
+use serde_json::{Value, json};
+use trunkline_discovery::arguments::{Found, Source};
+use trunkline_model::{Json, Outcome, ToolResult};
 
 use super::super::signature::{cut, effects, signature, summary};
-use super::understand::{Meaning, Wish};
+use super::understand::{Aim, Meaning, Plan, Wish};
+
+/// The member of a result's `_meta` that says what was understood.
+const META: &str = "trunkline.dev/ask";
 
 /// How sure a value has to be that something is changed by.
 const LIKELY: f32 = 0.5;
 
-/// Whether a call that changes something rests on a value that is a guess.
-pub(super) fn dares(entry: &ToolEntry, filled: &Filled) -> bool {
-    !entry.tool.spec().effects.read_only && filled.confidence() < LIKELY
+impl Plan {
+    /// The values of a call that changes something that are guesses.
+    pub(super) fn guesses(&self) -> impl Iterator<Item = &Found> {
+        let reads = self.aim.entry.tool.spec().effects.read_only;
+        self.filled.found.iter().filter(move |found| !reads && found.confidence < LIKELY)
+    }
+
+    /// Whether a call that changes something rests on a value that is a guess.
+    pub(super) fn dares(&self) -> bool {
+        self.guesses().next().is_some()
+    }
 }
 
 /// What was understood, what is missing, and what to do next.
@@ -24,39 +34,34 @@ pub(super) fn told(wishes: &[Wish<'_>]) -> ToolResult {
     let (mut missing, mut calls) = (false, Vec::new());
     for wish in wishes {
         match &wish.meaning {
-            Meaning::Nothing(nearest) => {
+            Meaning::Nothing(nothing) => {
                 missing = true;
-                let _ = writeln!(text, "Nothing here does \"{}\".", cut(wish.text.trim(), 200));
-                for entry in nearest {
+                let _ = match &nothing.note {
+                    Some(note) => writeln!(text, "{note}"),
+                    None => writeln!(text, "Nothing here does \"{}\".", cut(wish.text.trim(), 200)),
+                };
+                for entry in &nothing.nearest {
                     let _ =
                         writeln!(text, "  {} {}", entry.name, summary(&entry.tool.spec().description, 80));
                 }
             }
-            Meaning::Unclear(entries) => {
+            Meaning::Unclear(aims) => {
                 missing = true;
                 let _ = writeln!(text, "Which of these is meant by \"{}\"?", cut(wish.text.trim(), 200));
-                for entry in entries {
-                    let about = summary(&entry.tool.spec().description, 120);
-                    let _ = writeln!(text, "  {} {about}", signature(entry));
+                for aim in aims {
+                    let about = summary(&aim.entry.tool.spec().description, 120);
+                    let named = if *aim.entry.name == *aim.intent {
+                        String::new()
+                    } else {
+                        format!("{}: ", aim.intent)
+                    };
+                    let _ = writeln!(text, "  {named}{} {about}", signature(&aim.entry));
                 }
             }
-            Meaning::This(this) => {
-                let (entry, filled) = &**this;
-                let does = effects(entry.tool.spec().effects);
-                let _ = writeln!(text, "{} {} [{does}]", entry.name, filled.arguments);
-                for found in filled.found.iter().filter(|found| found.confidence < LIKELY) {
-                    if let Source::Request(span) = &found.source
-                        && let Some(words) = wish.text.get(span.clone())
-                    {
-                        let _ = writeln!(text, "  Is {} \"{}\"?", found.path, cut(words, 60));
-                    }
-                }
-                missing |= dares(entry, filled);
-                if let Some(question) = filled.question() {
-                    missing = true;
-                    let _ = writeln!(text, "  {question}");
-                }
-                calls.push(json!({"name": &*entry.name, "arguments": filled.arguments}));
+            Meaning::This(plan) => {
+                missing |= planned(&mut text, wish.text, plan);
+                let Plan { aim, filled } = &**plan;
+                calls.push(json!({"name": &*aim.entry.name, "arguments": filled.arguments}));
             }
         }
     }
@@ -67,6 +72,80 @@ pub(super) fn told(wishes: &[Wish<'_>]) -> ToolResult {
             "Nothing was done yet. Ask again with \"do\": true to do it, or call the tool yourself."
         }
     });
-    let structured = json!({"done": false, "asks": missing, "calls": calls});
+    let structured = json!({"done": false, "asks": missing, "calls": calls, "wishes": understood(wishes)});
     ToolResult::content(json!([{"type": "text", "text": text}]), Some(structured), false)
+}
+
+/// A call that was understood, and what is to be asked about it. Returns whether there is something.
+fn planned(text: &mut String, words: &str, plan: &Plan) -> bool {
+    let Plan { aim, filled } = plan;
+    let does = effects(aim.entry.tool.spec().effects);
+    let _ = writeln!(text, "{} {} [{does}]", aim.entry.name, filled.arguments);
+    let _ = writeln!(text, "  {}", because(aim));
+    for found in &filled.found {
+        match &found.source {
+            Source::Request(span) if found.confidence < LIKELY => {
+                if let Some(words) = words.get(span.clone()) {
+                    let _ = writeln!(text, "  Is {} \"{}\"?", found.path, cut(words, 60));
+                }
+            }
+            Source::Conversation => {
+                let value = found.value.to_string();
+                let _ = writeln!(text, "  {} {} is from the conversation.", found.path, cut(&value, 60));
+            }
+            Source::Request(_) | Source::Default | Source::Answer => {}
+        }
+    }
+    if let Some(question) = filled.question() {
+        let _ = writeln!(text, "  {question}");
+    }
+    plan.dares() || !filled.missing.is_empty()
+}
+
+/// Why it is taken for that.
+fn because(aim: &Aim) -> String {
+    let intent =
+        if *aim.entry.name == *aim.intent { String::new() } else { format!("intent {}, ", aim.intent) };
+    format!("{intent}{:.0} % sure: {}", 100.0 * aim.confidence, cut(&aim.why, 160))
+}
+
+/// What was understood of each wish, for programs.
+fn understood(wishes: &[Wish<'_>]) -> Vec<Value> {
+    let rounded = |confidence: f32| (f64::from(confidence) * 1e3).round() / 1e3;
+    let aimed = |aim: &Aim| {
+        json!({
+            "intent": aim.intent, "tool": &*aim.entry.name, "confidence": rounded(aim.confidence),
+            "why": cut(&aim.why, 160),
+        })
+    };
+    let one = |wish: &Wish<'_>| {
+        let mut told = match &wish.meaning {
+            Meaning::Nothing(nothing) => json!({"intent": null, "confidence": rounded(nothing.confidence)}),
+            Meaning::Unclear(aims) => json!({"choices": aims.iter().map(aimed).collect::<Vec<_>>()}),
+            Meaning::This(plan) => aimed(&plan.aim),
+        };
+        told["text"] = json!(cut(wish.text.trim(), 200));
+        told
+    };
+    wishes.iter().map(one).collect()
+}
+
+/// The outcome of what was done, which says what was understood.
+pub(super) fn with_meaning(outcome: Outcome, wishes: &[Wish<'_>]) -> Outcome {
+    let Outcome::Complete(ToolResult { body, is_error, freshness }) = outcome else { return outcome };
+    let told = json!({"wishes": understood(wishes)});
+    #[derive(serde::Deserialize)]
+    struct Meta {
+        #[serde(rename = "_meta")]
+        meta: Option<Value>,
+    }
+    let body = match body.to() {
+        Ok(Meta { meta: None }) => body.with_member("_meta", &json!({META: told}).to_string()),
+        _ => {
+            let mut whole = body.to_value();
+            whole["_meta"][META] = told;
+            Json::from_value(&whole)
+        }
+    };
+    Outcome::Complete(ToolResult { body, is_error, freshness })
 }

@@ -1,15 +1,21 @@
 //! What a request means: its wishes in their order, and the tool and arguments of each.
 
+use serde_json::{Map, Value, json};
 use trunkline_discovery::ToolEntry;
-use trunkline_discovery::arguments::{Filled, Form, Found, Request as Words, Source};
+use trunkline_discovery::arguments::{Filled, Found, Known, Request as Words, Source};
+use trunkline_discovery::conversation::{Conversation, Event};
 use trunkline_discovery::search::{Nearness, clauses_of};
 use trunkline_model::CallContext;
 
 use super::super::SERVICE;
+use super::intents::{Intended, IntentConfig, Meant, is_flow};
 use crate::Gateway;
 
 /// From where on a tool is near enough to be meant.
 const SURE: f32 = 0.31;
+
+/// How sharply that turns: the chance that one is meant is one half there.
+const TURN: f32 = 12.0;
 
 /// And where a part of a request is a wish of its own.
 const PART: f32 = 0.4;
@@ -17,8 +23,17 @@ const PART: f32 = 0.4;
 /// A tool that fits almost as well as the best may be the one that is meant.
 const CLOSE: f32 = 0.95;
 
+/// How far the shares of tools are drawn apart.
+const SHARPNESS: f32 = 20.0;
+
 /// How many tools are looked at closely.
 const LOOKED_AT: usize = 8;
+
+/// How much surer than of an intent of the configuration one has to be of a tool that has none.
+const RATHER: f32 = 0.3;
+
+/// How much of what a tool is put forward for having been used counts.
+const USED: f32 = 0.5;
 
 /// One wish and what is meant by it.
 pub(super) struct Wish<'a> {
@@ -27,24 +42,87 @@ pub(super) struct Wish<'a> {
 }
 
 pub(super) enum Meaning {
-    /// No tool does that; these are the nearest.
-    Nothing(Vec<ToolEntry>),
+    /// Nothing does that.
+    Nothing(Nothing),
     /// One of these.
-    Unclear(Vec<ToolEntry>),
+    Unclear(Vec<Aim>),
     /// This one, with what was found of its arguments.
-    This(Box<(ToolEntry, Filled)>),
+    This(Box<Plan>),
+}
+
+/// That nothing is meant that is here.
+pub(super) struct Nothing {
+    /// What comes nearest.
+    pub(super) nearest: Vec<ToolEntry>,
+    /// How sure it is that none of these is meant.
+    pub(super) confidence: f32,
+    /// What else there is to say.
+    pub(super) note: Option<String>,
+}
+
+/// What may be meant, and why.
+#[derive(Clone)]
+pub(super) struct Aim {
+    pub(super) entry: ToolEntry,
+    /// The intent: that of the configuration, or the tool itself.
+    pub(super) intent: String,
+    pub(super) confidence: f32,
+    pub(super) why: String,
+    /// Arguments that are settled.
+    pub(super) fixed: Map<String, Value>,
+}
+
+/// What is meant, and the arguments that were found.
+pub(super) struct Plan {
+    pub(super) aim: Aim,
+    pub(super) filled: Filled,
+}
+
+/// Who asks, and what was said before.
+pub(super) struct Hearing<'a> {
+    pub(super) context: &'a CallContext,
+    pub(super) conversation: Conversation,
+    pub(super) now: u64,
 }
 
 /// A tool that may be meant.
 struct Choice {
-    entry: ToolEntry,
+    aim: Aim,
     filled: Filled,
     rank: f32,
 }
 
 impl Choice {
     fn reads(&self) -> bool {
-        self.entry.tool.spec().effects.read_only
+        self.aim.entry.tool.spec().effects.read_only
+    }
+}
+
+impl Aim {
+    fn of(entry: ToolEntry, meant: Meant, why: Option<String>) -> Self {
+        let like = || meant.like.map(|like| format!("like \"{like}\""));
+        let why = why.or_else(like).unwrap_or_default();
+        let fixed = meant.config.args.clone();
+        Self { entry, intent: meant.id, confidence: meant.confidence, why, fixed }
+    }
+}
+
+impl Meaning {
+    /// How sure it is that something is meant by it.
+    fn confidence(&self) -> f32 {
+        match self {
+            Self::Nothing(_) => 0.0,
+            Self::Unclear(aims) => aims.iter().map(|aim| aim.confidence).sum(),
+            Self::This(plan) => plan.aim.confidence,
+        }
+    }
+
+    /// What was mentioned by it.
+    pub(super) fn mentioned(&self) -> Vec<(String, Value)> {
+        let Self::This(plan) = self else { return Vec::new() };
+        let of_request = |found: &&Found| matches!(found.source, Source::Request(_));
+        let name = |found: &Found| found.path.rsplit('/').next().unwrap_or_default().to_owned();
+        plan.filled.found.iter().filter(of_request).map(|found| (name(found), found.value.clone())).collect()
     }
 }
 
@@ -60,83 +138,236 @@ fn asks(request: &str) -> bool {
 }
 
 impl Gateway {
-    /// The wishes of a request, in their order. It is taken apart only where its parts mean different tools.
-    pub(super) fn understand<'a>(&self, request: &'a str, context: &CallContext) -> Vec<Wish<'a>> {
-        let parts: Vec<(&str, Meaning)> =
-            clauses_of(request).into_iter().map(|text| (text, self.meant(text, context))).collect();
-        let near = |text: &str, entry: &ToolEntry| {
-            let near = self.catalog.nearness(text, std::iter::once(entry));
-            near.iter().any(|near| near.sure() >= PART)
-        };
-        let tool = |(text, meaning): &(&str, Meaning)| match meaning {
-            Meaning::This(this) if near(text, &this.0) => Some(this.0.name.clone()),
+    /// The wishes of a request, in their order. It is taken apart only where its parts mean different things.
+    pub(super) fn understand<'a>(&self, request: &'a str, hearing: &mut Hearing<'_>) -> Vec<Wish<'a>> {
+        if let Some(meaning) = self.command(request, hearing) {
+            return vec![Wish { text: request, meaning }];
+        }
+        let before = hearing.conversation.clone();
+        let mut parts: Vec<Wish<'_>> = Vec::new();
+        for text in clauses_of(request) {
+            let meaning = self.meant(text, hearing);
+            // "Show order 5 and ship it": what a part mentions can be spoken of in the next.
+            let entities = meaning.mentioned();
+            if !entities.is_empty() {
+                hearing.conversation.apply(&Event::Mentioned { at: hearing.now, entities });
+            }
+            parts.push(Wish { text, meaning });
+        }
+        if parts.len() == 1 && parts[0].text.len() == request.len() {
+            return parts;
+        }
+        let wish = |part: &Wish<'_>| match &part.meaning {
+            Meaning::This(plan) if self.is_wish(part.text, &plan.aim) => Some(plan.aim.intent.clone()),
             _ => None,
         };
-        let mut tools: Vec<_> = parts.iter().filter_map(tool).collect();
-        let all = tools.len();
-        tools.dedup();
-        if all == parts.len() && tools.len() > 1 {
-            return parts.into_iter().map(|(text, meaning)| Wish { text, meaning }).collect();
+        let mut intents: Vec<_> = parts.iter().filter_map(wish).collect();
+        let all = intents.len();
+        intents.dedup();
+        if all == parts.len() && intents.len() > 1 {
+            let first = request.trim_start().get(..7).unwrap_or_default();
+            if parts.len() == 2 && first.eq_ignore_ascii_case("before ") {
+                parts.reverse();
+            }
+            return parts;
         }
-        vec![Wish { text: request, meaning: self.meant(request, context) }]
+        hearing.conversation = before;
+        vec![Wish { text: request, meaning: self.meant(request, hearing) }]
     }
 
-    fn meant(&self, text: &str, context: &CallContext) -> Meaning {
+    /// Whether a part of a request means a thing so surely that it is a wish of its own.
+    fn is_wish(&self, text: &str, aim: &Aim) -> bool {
+        if aim.intent != *aim.entry.name {
+            return true;
+        }
+        let near = self.catalog.nearness(text, std::iter::once(&aim.entry));
+        near.iter().any(|near| near.sure() >= PART)
+    }
+
+    /// `/task buy milk` means the command and nothing else.
+    fn command(&self, request: &str, hearing: &Hearing<'_>) -> Option<Meaning> {
+        let rest = request.trim_start();
+        let name = rest.split_whitespace().next().filter(|word| word.len() > 1 && word.starts_with('/'))?;
+        let text = rest[name.len()..].trim();
+        let may = |config: &IntentConfig| self.may_mean(config, hearing);
+        let why = format!("the command {name}");
+        let meant = self.intentions.command(name).filter(|meant| may(&meant.config));
+        let aim = match meant {
+            Some(meant) => self.aim_of(&meant.config).map(|entry| Aim::of(entry, meant, Some(why))),
+            None => self.flow_named(&name[1..], hearing).map(|entry| Aim {
+                intent: entry.name.to_string(),
+                entry,
+                confidence: 1.0,
+                why,
+                fixed: Map::new(),
+            }),
+        };
+        let Some(mut aim) = aim else {
+            let commands = self.intentions.commands(may);
+            let note = match &*commands {
+                [] => format!("There is no command {name}."),
+                some => format!("There is no command {name}. There are {}.", some.join(", ")),
+            };
+            return Some(Meaning::Nothing(Nothing {
+                nearest: Vec::new(),
+                confidence: 1.0,
+                note: Some(note),
+            }));
+        };
+        if let Some(whole) = whole_text(&aim).filter(|_| !text.is_empty()) {
+            aim.fixed.insert(whole, json!(text));
+        }
+        let filled = self.filled(&aim, text, &self.known(text, hearing));
+        Some(Meaning::This(Box::new(Plan { aim, filled })))
+    }
+
+    /// The flow of a name, where the caller may run it.
+    fn flow_named(&self, name: &str, hearing: &Hearing<'_>) -> Option<ToolEntry> {
+        let snapshot = self.catalog.snapshot();
+        let entry = snapshot.tools.values().find(|entry| is_flow(entry, name))?;
+        self.shows(&hearing.context.principal, entry.tool.spec()).then(|| entry.clone())
+    }
+
+    /// Whether an intent can be meant: its tool is there, and the caller may be told of it.
+    fn may_mean(&self, config: &IntentConfig, hearing: &Hearing<'_>) -> bool {
+        let entry = self.aim_of(config);
+        entry.is_some_and(|entry| self.shows(&hearing.context.principal, entry.tool.spec()))
+    }
+
+    /// What one wish means: an intent of the configuration, else a tool.
+    fn meant(&self, text: &str, hearing: &Hearing<'_>) -> Meaning {
+        let intended = self.intentions.meant(text, |config| self.may_mean(config, hearing));
+        let known = self.known(text, hearing);
+        let meaning = match intended {
+            Intended::None => None,
+            Intended::This(meant) => self.aim_of(&meant.config).map(|entry| {
+                let aim = Aim::of(entry, meant, None);
+                let filled = self.filled(&aim, text, &known);
+                Meaning::This(Box::new(Plan { aim, filled }))
+            }),
+            Intended::Unclear(some) => {
+                let aim = |meant: Meant| Some(Aim::of(self.aim_of(&meant.config)?, meant, None));
+                Some(Meaning::Unclear(some.into_iter().filter_map(aim).collect()))
+            }
+        };
+        match meaning {
+            Some(meaning) if meaning.confidence() + RATHER >= 1.0 => meaning,
+            Some(meaning) => {
+                let found = self.found(text, &known, hearing);
+                if found.confidence() > meaning.confidence() + RATHER { found } else { meaning }
+            }
+            None => self.found(text, &known, hearing),
+        }
+    }
+
+    /// The tool that one wish means, by search.
+    fn found(&self, text: &str, known: &[Known], hearing: &Hearing<'_>) -> Meaning {
         let spelled = self.catalog.spelled(text);
         let found = self.catalog.search(&spelled, LOOKED_AT, |entry| {
             let spec = entry.tool.spec();
             let flows = trunkline_orchestrator::service::SERVICE;
             let built_in = spec.service.as_str() == SERVICE
                 || spec.service.as_str() == flows && trunkline_orchestrator::service::is_built_in(&spec.name);
-            !built_in && entry.service.is_up() && self.shows(&context.principal, spec)
+            !built_in && entry.service.is_up() && self.shows(&hearing.context.principal, spec)
         });
         let nearness = self.catalog.nearness(&spelled, found.iter().map(|(entry, _)| entry));
         let surest = nearness.iter().map(Nearness::sure).fold(0.0_f32, f32::max);
+        let chance = 1.0 / (1.0 + (-TURN * (surest - SURE)).exp());
         if surest < SURE {
-            return Meaning::Nothing(found.into_iter().take(3).map(|(entry, _)| entry).collect());
+            let nearest = found.into_iter().take(3).map(|(entry, _)| entry).collect();
+            return Meaning::Nothing(Nothing { nearest, confidence: 1.0 - chance, note: None });
         }
         let asks = asks(&spelled);
+        let boosts = hearing.conversation.boosts(hearing.now);
         let mut choices: Vec<Choice> = found
             .into_iter()
             .zip(nearness)
             .map(|((entry, score), near)| {
-                let filled = self.filled(&entry, text);
-                // A question is rather one to a tool that takes up what it names: "payment pay-7", "order 12".
-                let named = |found: &Found| match &found.source {
-                    Source::Request(span) => {
-                        let words = text.get(span.clone()).unwrap_or_default();
-                        words.bytes().any(|letter| letter.is_ascii_digit())
-                    }
-                    _ => false,
+                let boost =
+                    boosts.iter().find(|(tool, _)| **tool == *entry.name).map_or(0.0, |(_, boost)| *boost);
+                let aim = Aim {
+                    intent: entry.name.to_string(),
+                    entry,
+                    confidence: chance,
+                    why: near_by(&near, boost),
+                    fixed: Map::new(),
                 };
-                let uses = asks && filled.call().is_some() && filled.found.iter().any(named);
+                let filled = self.filled(&aim, text, known);
+                let uses =
+                    asks && filled.call().is_some() && filled.found.iter().any(|found| names(found, text));
                 let rank = 0.4 * score
                     + 0.4 * near.sure() / surest
                     + 0.2 * near.name
+                    + USED * boost
                     + if uses { 0.15 } else { 0.0 };
-                Choice { entry, filled, rank }
+                Choice { aim, filled, rank }
             })
             .collect();
         if asks && choices.iter().any(Choice::reads) {
             choices.retain(Choice::reads);
         }
-        choices.sort_by(|a, b| b.rank.total_cmp(&a.rank));
-        let best = choices[0].rank;
-        choices.retain(|choice| choice.rank >= CLOSE * best);
-        // Of what only reads the best is taken: a wrong one harms nobody.
-        if choices.len() == 1
-            || choices.iter().all(|choice| choice.reads()) && choices[0].filled.call().is_some()
-        {
-            let Choice { entry, filled, .. } = choices.swap_remove(0);
-            return Meaning::This(Box::new((entry, filled)));
-        }
-        Meaning::Unclear(choices.into_iter().map(|choice| choice.entry).collect())
+        choose(choices, chance)
     }
 
-    fn filled(&self, entry: &ToolEntry, text: &str) -> Filled {
-        let spec = entry.tool.spec();
-        let now = (self.sources.now)().to_zoned(jiff::tz::TimeZone::system());
-        let form = Form::new(&spec.name, &spec.description, &spec.input);
-        form.fill(&Words { text, now: &now, known: &[] })
+    /// What was said before that a text points to.
+    pub(super) fn known(&self, text: &str, hearing: &Hearing<'_>) -> Vec<Known> {
+        hearing.conversation.context(text, hearing.now).known
     }
+
+    /// The arguments that a text tells.
+    pub(super) fn filled(&self, aim: &Aim, text: &str, known: &[Known]) -> Filled {
+        let now = (self.sources.now)().to_zoned(jiff::tz::TimeZone::system());
+        let words = Words { text, now: &now, known, fixed: Some(&aim.fixed) };
+        self.forms.of(&aim.entry).fill(&words)
+    }
+}
+
+/// A question is rather one to a tool that takes up what it names: "payment pay-7", "order 12".
+fn names(found: &Found, text: &str) -> bool {
+    let Source::Request(span) = &found.source else { return false };
+    text.get(span.clone()).unwrap_or_default().bytes().any(|letter| letter.is_ascii_digit())
+}
+
+/// The choice that is meant, or those that may be.
+fn choose(mut choices: Vec<Choice>, chance: f32) -> Meaning {
+    choices.sort_by(|a, b| b.rank.total_cmp(&a.rank));
+    let best = choices[0].rank;
+    let share = |choice: &Choice| (SHARPNESS * (choice.rank - best)).exp();
+    let total: f32 = choices.iter().map(share).sum();
+    for choice in &mut choices {
+        choice.aim.confidence = chance * (SHARPNESS * (choice.rank - best)).exp() / total;
+    }
+    choices.retain(|choice| choice.rank >= CLOSE * best);
+    // Of what only reads the best is taken: a wrong one harms nobody.
+    if choices.len() == 1 || choices.iter().all(|choice| choice.reads()) && choices[0].filled.call().is_some()
+    {
+        let Choice { aim, filled, .. } = choices.swap_remove(0);
+        return Meaning::This(Box::new(Plan { aim, filled }));
+    }
+    Meaning::Unclear(choices.into_iter().map(|choice| choice.aim).collect())
+}
+
+/// Why a tool may be meant.
+fn near_by(near: &Nearness, boost: f32) -> String {
+    let fits = format!("meaning {:.2}, words {:.2}", near.meaning.max(0.0), near.words);
+    let learned = if near.learned > 0.0 {
+        format!(", like what it was called for {:.2}", near.learned)
+    } else {
+        String::new()
+    };
+    let used = if boost > 0.0 { ", used lately" } else { "" };
+    format!("{fits}{learned}{used}")
+}
+
+/// The one parameter that a command's text is for, where it has but one and that is plain text.
+fn whole_text(aim: &Aim) -> Option<String> {
+    let schema = aim.entry.tool.spec().input.document();
+    let required = schema.get("required")?.as_array()?;
+    let mut open = required.iter().filter_map(Value::as_str).filter(|name| !aim.fixed.contains_key(*name));
+    let (name, None) = (open.next()?, open.next()) else { return None };
+    let about = schema.get("properties")?.get(name)?;
+    let plain = about.get("type").is_some_and(|kind| kind == "string")
+        && about.get("enum").is_none()
+        && about.get("format").is_none();
+    plain.then(|| name.to_owned())
 }

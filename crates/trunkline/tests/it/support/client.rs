@@ -32,6 +32,12 @@ impl Modern {
         Self { address, capabilities, key: None }
     }
 
+    /// A client that can be asked nothing.
+    pub(crate) fn without_questions(mut self) -> Self {
+        self.capabilities = json!({});
+        self
+    }
+
     pub(crate) fn with_key(mut self, key: &str) -> Self {
         self.key = Some(format!("Bearer {key}"));
         self
