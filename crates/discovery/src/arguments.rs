@@ -330,7 +330,17 @@ impl Form {
 impl Request<'_> {
     /// Whether a parameter is settled.
     fn fixes(&self, parameter: &Parameter) -> bool {
-        self.fixed.is_some_and(|fixed| parameter.path.first().is_some_and(|first| fixed.contains_key(first)))
+        let (Some(fixed), Some((first, rest))) = (self.fixed, parameter.path.split_first()) else {
+            return false;
+        };
+        let mut settled = fixed.get(first);
+        for part in rest {
+            match settled {
+                Some(Value::Object(members)) => settled = members.get(part),
+                other => return other.is_some(),
+            }
+        }
+        settled.is_some()
     }
 }
 

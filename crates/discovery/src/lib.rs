@@ -1,6 +1,7 @@
 //! What can be called: the catalogue of services with their tools, prompts and resources.
 
 pub mod arguments;
+pub mod capabilities;
 pub mod catalog;
 pub mod conversation;
 pub mod discover;

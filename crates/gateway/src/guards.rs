@@ -62,9 +62,9 @@ impl Guards {
         self.tools.write().retain(|_, (service, _)| services.contains_key(service));
     }
 
-    /// The guard of a tool; none for flows, whose steps have their own.
+    /// The guard of a tool; none for flows and for the catalogue, whose steps and calls have their own.
     pub(crate) fn of(&self, service: &ServiceId, label: &Arc<str>) -> Option<Arc<Guard>> {
-        if service.as_str() == service::SERVICE {
+        if service.as_str() == service::SERVICE || service.as_str() == crate::meta_tools::SERVICE {
             return None;
         }
         if let Some((_, guard)) = self.tools.read().get(label) {

@@ -13,6 +13,8 @@ pub struct ClientFeatures {
     pub sampling: bool,
     /// It can name the folders it works in.
     pub roots: bool,
+    /// It has declared nothing: any program can answer, and may not expect to be asked.
+    pub presumed: bool,
 }
 
 /// A question that a service asks the caller: an MCP request in the direction server to client.

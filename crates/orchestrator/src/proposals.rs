@@ -64,6 +64,13 @@ impl Engine {
     }
 }
 
+/// Undos that tools seem to have among themselves, of those that change something.
+#[must_use]
+pub fn undos(tools: &[(String, ToolSpec)]) -> Vec<Proposal> {
+    let open = |(_, spec): &&(String, ToolSpec)| !spec.effects.read_only;
+    tools.iter().filter(open).filter_map(|tool| propose(tool, tools)).collect()
+}
+
 fn propose((name, spec): &(String, ToolSpec), tools: &[(String, ToolSpec)]) -> Option<Proposal> {
     let words = words(&spec.name);
     let (verb, undoing) = PAIRS.iter().find(|(verb, _)| words.iter().any(|word| word == verb))?;

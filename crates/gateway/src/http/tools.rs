@@ -226,6 +226,7 @@ async fn run(
         elicitation_url: true,
         sampling: true,
         roots: true,
+        presumed: true,
     };
     let caller = Caller { features, ..Caller::default() };
     let exchange = gateway.begin_or_resume(request, context, caller, responses, state).await?;

@@ -114,6 +114,7 @@ async fn restore_session(gateway: &Arc<Gateway>, id: &str) -> Result<Arc<Session
         elicitation_url: declared.elicitation_url,
         sampling: declared.sampling,
         roots: declared.roots,
+        presumed: false,
     };
     let session =
         Arc::new(Session::new(id.to_owned(), opened.event.principal.clone(), features, declared.client));

@@ -262,6 +262,7 @@ pub(crate) fn features(capabilities: Option<&RawValue>) -> ClientFeatures {
         elicitation_url: declared.elicitation.as_ref().is_some_and(|e| e.url.is_some()),
         sampling: declared.sampling.is_some(),
         roots: declared.roots.is_some(),
+        presumed: false,
     }
 }
 

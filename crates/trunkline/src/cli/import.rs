@@ -4,6 +4,7 @@ mod hide;
 mod insert;
 mod mcp_servers;
 mod openapi;
+mod propose;
 mod server_json;
 mod source;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline_connectors::openapi::PreviewTool;
 
+use super::client::ServerArgs;
 use super::output::{Format, plain, print, print_data, say, short, table};
 use super::stop::Stop;
 use super::{OutputArgs, block_on};
@@ -34,8 +36,17 @@ pub(super) struct Import {
     /// The service's name, for an OpenAPI document or a server.json.
     #[arg(long)]
     name: Option<String>,
+    /// Say what the source can do, what is there already that does the same, and what to write: capabilities, effects, undos. Nothing
+    /// is written before `--accept`. The source can be the URL of an MCP server, too.
+    #[arg(long)]
+    propose: bool,
+    /// Write what is proposed.
+    #[arg(long, requires = "propose", visible_alias = "write")]
+    accept: bool,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// A service that can be added.
@@ -83,7 +94,10 @@ impl Import {
     pub(super) fn run(self) -> Result<(), Stop> {
         let target = self.target()?;
         let folder = std::path::absolute(&target)?.parent().map(Path::to_path_buf).unwrap_or_default();
-        let document = block_on(source::read(&self.source))?;
+        let document = match block_on(source::read(&self.source)) {
+            Err(_) if self.propose && config::is_url(&self.source) => self.server_at(),
+            read => read?,
+        };
         let (mut proposals, mut left_out) = match source::kind(&document) {
             Some(source::Kind::ServerJson(servers)) => server_json::proposals(&servers, self.name.as_deref()),
             Some(source::Kind::McpServers(servers)) => mcp_servers::proposals(servers),
@@ -109,6 +123,9 @@ impl Import {
             }
             !there
         });
+        if self.propose {
+            return block_on(propose::run(self, target, old, proposals, left_out));
+        }
         if !self.dry_run && !proposals.is_empty() {
             let entries: Vec<_> = proposals.iter().map(|p| (p.name.as_str(), &p.entry)).collect();
             old.add(&entries)?;
@@ -126,6 +143,13 @@ impl Import {
             format => print_data(format, &report, |_| String::new())?,
         }
         Ok(())
+    }
+
+    /// What is no document may be an MCP server: a list of it alone.
+    fn server_at(&self) -> Value {
+        let host = || url::Url::parse(&self.source).ok()?.host_str().map(str::to_owned);
+        let name = self.name.clone().or_else(host).unwrap_or_default();
+        serde_json::json!({ "mcpServers": { service_name(&name): { "url": self.source } } })
     }
 
     /// The configuration to add to; it need not be there yet.

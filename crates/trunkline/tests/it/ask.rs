@@ -100,7 +100,7 @@ async fn requests_are_understood_or_asked_back_and_none_is_done_wrongly() {
             Vec::new()
         } else {
             let events = gateway.events("dev.trunkline.tool_execution.completed").await;
-            events[before.min(events.len())..].iter().map(|event| event["target"].to_string()).collect()
+            events[before.min(events.len())..].iter().map(|event| event["subject"].to_string()).collect()
         };
         if done.iter().any(|target| {
             ["cancel", "refund", "charge", "create", "reserve", "release"]

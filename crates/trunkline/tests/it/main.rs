@@ -22,6 +22,7 @@ mod life;
 mod limits;
 mod mesh;
 mod meta_tools;
+mod propose;
 mod questions;
 mod registrations;
 mod reload;

@@ -25,7 +25,8 @@ struct Field {
 impl Gateway {
     /// Asks as long as something is missing and the caller answers.
     pub(super) async fn ask_back(&self, wishes: &mut [Wish<'_>], hearing: &Hearing<'_>) {
-        if !hearing.context.client.features().elicitation_form {
+        let features = hearing.context.client.features();
+        if !features.elicitation_form || features.presumed {
             return;
         }
         for _ in 0..MOST {
@@ -156,9 +157,17 @@ fn at<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
     let mut inner = schema;
     for part in path.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
-        inner = inner.get("properties")?.get(part)?;
+        inner = meant(schema, meant(schema, inner)?.get("properties")?.get(part)?)?;
     }
     Some(inner).filter(|_| !path.is_empty())
+}
+
+/// What a reference within the schema stands for.
+fn meant<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
+    match schema.get("$ref").and_then(Value::as_str) {
+        Some(reference) => root.pointer(reference.strip_prefix('#')?),
+        None => Some(schema),
+    }
 }
 
 /// What a form can ask for: text, a number, yes or no, or one of some words.

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_discovery::ToolEntry;
+use trunkline_discovery::embed::Table;
 use trunkline_discovery::intent::{Error as Full, Guess, Intents, Meaning};
 
 use crate::Gateway;
@@ -54,6 +55,8 @@ pub(super) struct Meant {
     pub(super) confidence: f32,
     /// The example that is most like the request.
     pub(super) like: Option<String>,
+    /// How alike they are in meaning.
+    pub(super) near: f32,
 }
 
 /// What a wish is among the intents.
@@ -88,12 +91,16 @@ impl Intentions {
         if known.configs.is_empty() {
             return Intended::None;
         }
+        let text = bare(text);
         let meant = |guess: &Guess| {
             let config = known.configs.get(&guess.intent).filter(|config| may(config))?.clone();
-            let like = known.intents.like(&guess.intent, text).map(str::to_owned);
-            Some(Meant { id: guess.intent.clone(), config, confidence: guess.confidence, like })
+            let like = known.intents.like(&guess.intent, &text);
+            let near = like.map_or(0.0, |like| alike(like, &text));
+            let whole = |like: &str| config.examples.iter().find(|example| bare(example) == like).cloned();
+            let like = like.map(|like| whole(like).unwrap_or_else(|| like.to_owned()));
+            Some(Meant { id: guess.intent.clone(), config, confidence: guess.confidence, like, near })
         };
-        match known.intents.meaning(text) {
+        match known.intents.meaning(&text) {
             Meaning::Intent(guess) => meant(&guess).map_or(Intended::None, Intended::This),
             Meaning::Ambiguous { guesses, .. } => {
                 let mut some: Vec<Meant> = guesses.iter().filter_map(meant).collect();
@@ -115,7 +122,7 @@ impl Intentions {
             None => Some(id.as_str()) == name.strip_prefix('/'),
         };
         let (id, config) = known.configs.iter().find(is)?;
-        Some(Meant { id: id.clone(), config: config.clone(), confidence: 1.0, like: None })
+        Some(Meant { id: id.clone(), config: config.clone(), confidence: 1.0, like: None, near: 1.0 })
     }
 
     /// The commands that there are.
@@ -145,7 +152,7 @@ impl Known {
                 self.intents.add(id, &config.about)?;
             }
             for example in &config.examples[had.unwrap_or(0)..] {
-                self.intents.example(id, example)?;
+                self.intents.example(id, &bare(example))?;
             }
         }
         self.configs = configs.iter().map(|(id, config)| (id.clone(), Arc::new(config.clone()))).collect();
@@ -171,6 +178,22 @@ impl Gateway {
         let flow = config.flow.as_deref()?;
         snapshot.tools.values().find(|entry| is_flow(entry, flow)).cloned()
     }
+}
+
+/// A text without the ids in it: which order is meant says nothing of what is to be done with it.
+fn bare(text: &str) -> String {
+    const SHORT: usize = 3;
+    let is_id = |word: &&str| {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        digits >= SHORT || digits > 0 && word.bytes().any(|letter| letter.is_ascii_alphabetic())
+    };
+    text.split_whitespace().filter(|word| !is_id(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// How alike two texts are in meaning, from -1 to 1.
+fn alike(one: &str, other: &str) -> f32 {
+    let table = Table::built_in();
+    table.encode(one).likeness(&table.encode(other))
 }
 
 /// Whether a tool is the named flow.

@@ -29,11 +29,11 @@ const SHARPNESS: f32 = 20.0;
 /// How many tools are looked at closely.
 const LOOKED_AT: usize = 8;
 
-/// How much surer than of an intent of the configuration one has to be of a tool that has none.
-const RATHER: f32 = 0.3;
+/// How much nearer in meaning a tool has to be than the nearest example of an intent of the configuration to be meant instead.
+const RATHER: f32 = 0.05;
 
-/// How much of what a tool is put forward for having been used counts.
-const USED: f32 = 0.5;
+/// An example so near is what is said.
+const SAID: f32 = 0.8;
 
 /// One wish and what is meant by it.
 pub(super) struct Wish<'a> {
@@ -70,6 +70,8 @@ pub(super) struct Aim {
     pub(super) why: String,
     /// Arguments that are settled.
     pub(super) fixed: Map<String, Value>,
+    /// How near it is in meaning, from -1 to 1.
+    near: f32,
 }
 
 /// What is meant, and the arguments that were found.
@@ -90,6 +92,8 @@ struct Choice {
     aim: Aim,
     filled: Filled,
     rank: f32,
+    /// How much it is put forward for having been used: between those that fit alike, and no others.
+    boost: f32,
 }
 
 impl Choice {
@@ -102,18 +106,18 @@ impl Aim {
     fn of(entry: ToolEntry, meant: Meant, why: Option<String>) -> Self {
         let like = || meant.like.map(|like| format!("like \"{like}\""));
         let why = why.or_else(like).unwrap_or_default();
-        let fixed = meant.config.args.clone();
-        Self { entry, intent: meant.id, confidence: meant.confidence, why, fixed }
+        let (fixed, near) = (meant.config.args.clone(), meant.near);
+        Self { entry, intent: meant.id, confidence: meant.confidence, why, fixed, near }
     }
 }
 
 impl Meaning {
-    /// How sure it is that something is meant by it.
-    fn confidence(&self) -> f32 {
+    /// How near what is meant is to the words, from -1 to 1.
+    fn near(&self) -> f32 {
         match self {
-            Self::Nothing(_) => 0.0,
-            Self::Unclear(aims) => aims.iter().map(|aim| aim.confidence).sum(),
-            Self::This(plan) => plan.aim.confidence,
+            Self::Nothing(_) => -1.0,
+            Self::Unclear(aims) => aims.iter().map(|aim| aim.near).fold(-1.0, f32::max),
+            Self::This(plan) => plan.aim.near,
         }
     }
 
@@ -200,6 +204,7 @@ impl Gateway {
                 confidence: 1.0,
                 why,
                 fixed: Map::new(),
+                near: 1.0,
             }),
         };
         let Some(mut aim) = aim else {
@@ -251,10 +256,10 @@ impl Gateway {
             }
         };
         match meaning {
-            Some(meaning) if meaning.confidence() + RATHER >= 1.0 => meaning,
+            Some(meaning) if meaning.near() >= SAID => meaning,
             Some(meaning) => {
                 let found = self.found(text, &known, hearing);
-                if found.confidence() > meaning.confidence() + RATHER { found } else { meaning }
+                if found.near() > meaning.near() + RATHER { found } else { meaning }
             }
             None => self.found(text, &known, hearing),
         }
@@ -291,6 +296,7 @@ impl Gateway {
                     confidence: chance,
                     why: near_by(&near, boost),
                     fixed: Map::new(),
+                    near: near.meaning,
                 };
                 let filled = self.filled(&aim, text, known);
                 let uses =
@@ -298,9 +304,8 @@ impl Gateway {
                 let rank = 0.4 * score
                     + 0.4 * near.sure() / surest
                     + 0.2 * near.name
-                    + USED * boost
                     + if uses { 0.15 } else { 0.0 };
-                Choice { aim, filled, rank }
+                Choice { aim, filled, rank, boost }
             })
             .collect();
         if asks && choices.iter().any(Choice::reads) {
@@ -338,6 +343,7 @@ fn choose(mut choices: Vec<Choice>, chance: f32) -> Meaning {
         choice.aim.confidence = chance * (SHARPNESS * (choice.rank - best)).exp() / total;
     }
     choices.retain(|choice| choice.rank >= CLOSE * best);
+    choices.sort_by(|a, b| (b.rank + b.boost).total_cmp(&(a.rank + a.boost)));
     // Of what only reads the best is taken: a wrong one harms nobody.
     if choices.len() == 1 || choices.iter().all(|choice| choice.reads()) && choices[0].filled.call().is_some()
     {
