@@ -300,7 +300,7 @@ impl Gateway {
                 };
                 let filled = self.filled(&aim, text, known);
                 let uses =
-                    asks && filled.call().is_some() && filled.found.iter().any(|found| names(found, text));
+                    filled.call().is_some() && filled.found.iter().any(|found| names(found, text, asks));
                 let rank = 0.4 * score
                     + 0.4 * near.sure() / surest
                     + 0.2 * near.name
@@ -327,10 +327,17 @@ impl Gateway {
     }
 }
 
-/// A question is rather one to a tool that takes up what it names: "payment pay-7", "order 12".
-fn names(found: &Found, text: &str) -> bool {
-    let Source::Request(span) = &found.source else { return false };
-    text.get(span.clone()).unwrap_or_default().bytes().any(|letter| letter.is_ascii_digit())
+/// A question is rather one to a tool that takes up what it names: "payment pay-7", "order 12". Any request is rather one to a tool
+/// that takes up what it points to: "the second one".
+fn names(found: &Found, text: &str, asks: bool) -> bool {
+    match &found.source {
+        Source::Request(span) => {
+            let words = text.get(span.clone()).unwrap_or_default();
+            asks && words.bytes().any(|letter| letter.is_ascii_digit())
+        }
+        Source::Conversation => true,
+        Source::Default | Source::Answer => false,
+    }
 }
 
 /// The choice that is meant, or those that may be.

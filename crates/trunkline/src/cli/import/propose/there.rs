@@ -16,7 +16,7 @@ use crate::cli::tools;
 use crate::config::{Flags, load};
 
 /// How near a tool is to another one that does the same.
-const SAME: f32 = 0.72;
+const SAME: f32 = 0.85;
 
 /// And where their names say the same already.
 const SAME_BY_NAME: f32 = 0.45;
