@@ -46,7 +46,8 @@ const VERBS: [(&str, &[&str]); 36] = [
 ];
 
 /// Words of a name that only say which one is meant.
-const EMPTY: [&str; 12] = ["a", "an", "the", "by", "id", "for", "of", "to", "from", "in", "with", "my"];
+const EMPTY: [&str; 13] =
+    ["new", "a", "an", "the", "by", "id", "for", "of", "to", "from", "in", "with", "my"];
 
 /// The longest term that is guessed, in words.
 const MOST: usize = 4;

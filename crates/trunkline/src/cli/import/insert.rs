@@ -208,13 +208,13 @@ fn undos_yaml(text: &str, undos: &Undos) -> Option<String> {
     let told = |line: &&&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let body = lines[flows + 1..].iter().take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
     let body: Vec<&&str> = body.collect();
-    let own = body.iter().copied().filter(|line| told(&line)).map(|line| depth(line)).next().unwrap_or(2);
+    let own = body.iter().copied().filter(|line| told(line)).map(|line| depth(line)).next().unwrap_or(2);
     let tools = body.iter().position(|line| depth(line) == own && line.trim_start().starts_with("tools:"));
     let (after, new) = match tools {
         None => (flows + 1, format!("{}tools:\n{}", " ".repeat(own), block(own + 2))),
         Some(at) => {
             is_open(body[at], "tools:")?;
-            let next = body[at + 1..].iter().copied().find(|line| told(&line)).map(|line| depth(line));
+            let next = body[at + 1..].iter().copied().find(|line| told(line)).map(|line| depth(line));
             (flows + 2 + at, block(next.filter(|depth| *depth > own).unwrap_or(own + 2)))
         }
     };
