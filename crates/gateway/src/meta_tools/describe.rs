@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_discovery::Snapshot;
+use trunkline_discovery::capabilities::inferred;
 use trunkline_model::{Call, CallContext, Failure, Outcome, Principal, ToolResult};
 
 use super::signature::{cut, effects, signature, summary};
@@ -82,6 +83,8 @@ fn described(entry: &trunkline_discovery::ToolEntry, full: bool) -> String {
         .collect();
     if !capabilities.is_empty() {
         let _ = writeln!(text, "Capabilities: {}", capabilities.join(", "));
+    } else if let Some(inferred) = inferred(&spec.name) {
+        let _ = writeln!(text, "Capabilities: {inferred} (inferred from its name)");
     }
     if !entry.service.is_up() {
         let _ = writeln!(text, "Its service {} can't be called now.", spec.service);

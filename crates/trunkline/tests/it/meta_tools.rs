@@ -200,3 +200,16 @@ async fn an_answer_fits_its_caller_and_nothing_of_it_is_lost() {
     let reply: Value = reply.json().await;
     assert_eq!(reply["result"]["content"][0]["text"], "order 7", "{reply}");
 }
+
+#[tokio::test]
+async fn what_a_tool_can_do_is_inferred_where_nobody_has_said_it() {
+    let tools = "list_things: { argv: [echo] }, make_tea: { argv: [echo], capabilities: [kitchen.tea] }";
+    let gateway =
+        Gateway::start(&format!("services:\n  p: {{ process: {{ tools: {{ {tools} }} }} }}\n")).await;
+    let client = Modern::new(gateway.address);
+    let told = async |tool: &str| client.call("describe_tool", json!({ "name": tool })).await;
+    let inferred = told("p__list_things").await;
+    assert!(text(&inferred).contains("Capabilities: thing.list (inferred from its name)"), "{inferred}");
+    let stated = told("p__make_tea").await;
+    assert!(text(&stated).contains("Capabilities: kitchen.tea\n"), "{stated}");
+}
