@@ -67,6 +67,18 @@ pub enum Error {
         /// Every violation.
         violations: Vec<Violation>,
     },
+    /// The service refused a call of a tool that is no longer what it was.
+    #[error("{name} is not what it was: {change}. Its service refused the call: {said}")]
+    ToolChanged {
+        /// The tool.
+        name: String,
+        /// What the service said.
+        said: String,
+        /// What has changed, in words.
+        change: String,
+        /// The same for programs, with the schema as it is now.
+        about: Box<serde_json::Value>,
+    },
     /// The call took longer than it may.
     #[error("{target} did not answer within {} ms", within.as_millis())]
     Deadline {
@@ -249,6 +261,7 @@ impl From<Error> for Failure {
             )
             .status(422)
             .data(Json::from(serde_json::json!({ "violations": violations }))),
+            Error::ToolChanged { about, .. } => tool_changed(detail, &about),
             Error::Deadline { read_only, .. } => {
                 let effect = if read_only { EffectState::None } else { EffectState::Unknown };
                 let next =
@@ -279,11 +292,7 @@ impl From<Error> for Failure {
             )
             .status(503),
             Error::Cancelled => Self::caller("TL1021", "Cancelled", detail, "Nothing to do.").status(499),
-            Error::TooMany(_) => {
-                Self::gateway("TL1022", "Too many open", detail, "Answer or close some, or try later.")
-                    .status(503)
-                    .retry(Retry::Soon)
-            }
+            Error::TooMany(_) => too_many(detail),
             other @ (Error::TasksNotDeclared
             | Error::UnknownTask(_)
             | Error::TaskEnded { .. }
@@ -393,6 +402,21 @@ fn not_registered(detail: String) -> Failure {
     let next =
         "Open the service with services.NAME.discover.lease: who may register, and at which addresses.";
     Failure::caller("TL1029", "Not registered", detail, next).status(403)
+}
+
+fn too_many(detail: String) -> Failure {
+    let next = "Answer or close some, or try later.";
+    Failure::gateway("TL1022", "Too many open", detail, next).status(503).retry(Retry::Soon)
+}
+
+fn tool_changed(detail: String, about: &serde_json::Value) -> Failure {
+    let next = if about["gone"] == true {
+        "Look at the list of tools, and use another one."
+    } else {
+        "Call again with arguments that fit the tool's schema as it is now (data.recovery.changed.input_schema)."
+    };
+    let data = Json::from(serde_json::json!({ "recovery": { "changed": about } }));
+    Failure::caller("TL8043", "The tool has changed", detail, next).status(409).data(data)
 }
 
 fn no_instance(detail: String) -> Failure {

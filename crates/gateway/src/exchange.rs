@@ -22,6 +22,7 @@ use crate::Gateway;
 use crate::pipeline::Request;
 
 pub(crate) use journal::Journal;
+pub(crate) use live::Between;
 pub use outbox::{Caller, Outbox, WayBack};
 pub(crate) use parking::Parking;
 pub(crate) use resume::{Ended, Ending, advance};

@@ -79,7 +79,7 @@ pub struct Gateway {
     pub(crate) limits: ArcSwap<Limits>,
     /// What is configured, for those who look.
     pub(crate) settings: ArcSwap<Vec<crate::Setting>>,
-    pub(crate) recovery: ArcSwap<crate::recovery::RecoveryConfig>,
+    pub(crate) recovery: crate::recovery::Recovery,
     pub(crate) leases: crate::leases::Leases,
     pub(crate) registrations: crate::registrations::Registrations,
     pub(crate) loops: ArcSwap<Loops>,
@@ -121,7 +121,7 @@ impl Gateway {
             guards: Guards::new(chance(&sources)),
             limits: ArcSwap::default(),
             settings: ArcSwap::default(),
-            recovery: ArcSwap::default(),
+            recovery: crate::recovery::Recovery::default(),
             leases: crate::leases::Leases::default(),
             registrations: crate::registrations::Registrations::default(),
             loops: ArcSwap::from_pointee(Loops::new(LoopsConfig::default())),

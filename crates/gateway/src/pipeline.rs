@@ -21,6 +21,7 @@ use crate::gateway::Rules;
 use crate::limits::Ticket;
 use crate::loops::Counted;
 use crate::record::Subject;
+use crate::recovery::refusal;
 use crate::{Error, Gateway, members};
 use running::Running;
 use target::{Target, capped, is_uri_ref, label_of};
@@ -95,7 +96,7 @@ impl Gateway {
         let method = request.operation.method();
         let about = About { call: request.id.0, door: request.door, method, name: &request.name };
         let mut seen = CallTrace::begin(&self.telemetry, about, &mut context);
-        let admitted = self.let_in(&rules, &request, &context, &mut seen);
+        let (request, filled, admitted) = self.admitted(&rules, request, &context, &mut seen).await;
         let Admitted { call, target, lookup, ticket, counted } = match admitted {
             Ok(admitted) => admitted,
             Err(failure) => {
@@ -122,6 +123,7 @@ impl Gateway {
         let (start, priority) = (Instant::now(), self.priority(&request, &context, &call));
         let mut running =
             Running { gateway: self, call, context: &context, subject, priority, start, seen, ended: false };
+        let used = target.tool.clone();
         let outcome = match lookup {
             Some(lookup) => running.kept(lookup, target).await,
             None => running.execute(target).await,
@@ -143,9 +145,31 @@ impl Gateway {
         {
             self.learn(&request, &context, outcome);
         }
-        match outcome {
-            Err(failure) => self.recovered(&rules, &request, &context, failure).await,
-            done => done,
+        let done = match outcome {
+            Ok(_) if refusal(&outcome).is_none() => outcome,
+            outcome => self.recovered(&rules, &request, &context, used, outcome).await,
+        };
+        if filled.is_empty() { done } else { crate::recovery::asked(done, &filled) }
+    }
+
+    /// The phases before anything is done, again where the caller's user has filled in what was missing.
+    async fn admitted(
+        self: &Arc<Self>,
+        rules: &Rules,
+        request: Request,
+        context: &CallContext,
+        seen: &mut CallTrace,
+    ) -> (Request, Vec<String>, Result<Admitted, Failure>) {
+        let failure = match self.let_in(rules, &request, context, seen) {
+            Ok(admitted) => return (request, Vec::new(), Ok(admitted)),
+            Err(failure) => failure,
+        };
+        match Box::pin(self.filled_in(&request, context, failure)).await {
+            Ok((filled, asked)) => {
+                let admitted = self.let_in(rules, &filled, context, seen);
+                (filled, asked, admitted)
+            }
+            Err(failure) => (request, Vec::new(), Err(failure)),
         }
     }
 

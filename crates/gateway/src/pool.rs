@@ -5,11 +5,12 @@
 //! have done. Everything else is for the guard of the tool to decide, which stands before this.
 
 mod checks;
+mod heard;
 mod place;
 mod tool;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use indexmap::IndexMap;
@@ -17,8 +18,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use trunkline_model::{
     BoxFuture, Call, CallContext, Capability, Contents, EffectState, Failure, Instance, InstanceStatus, Item,
-    Json, Operation, Outcome, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task,
-    TaskOrder, Tool,
+    Operation, Outcome, Service, ServiceId, ServiceObserver, ServiceState, ServiceStatus, Task, TaskOrder,
+    Tool,
 };
 use trunkline_resilience::balance::{BalanceConfig, Balancer, Endpoint, Flight, Sign};
 use trunkline_resilience::budget::Budget;
@@ -28,6 +29,7 @@ use trunkline_resilience::verdict;
 
 use crate::error::Error;
 use crate::gateway::{Sources, chance};
+use heard::OfMembers;
 use place::placed;
 use tool::PoolTool;
 
@@ -387,6 +389,14 @@ impl Service for Pool {
         self.0.members.load().endpoints.iter().map(|endpoint| endpoint.status(now)).collect()
     }
 
+    fn rediscover(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let members = self.0.members.load_full();
+            let reads = members.services.iter().map(|member| member.service.rediscover());
+            futures_util::future::join_all(reads).await.contains(&true)
+        })
+    }
+
     fn capabilities(&self) -> Vec<Capability> {
         let members = self.0.members.load();
         let told = members.endpoints.iter().flat_map(|endpoint| &endpoint.instance().capabilities);
@@ -458,35 +468,6 @@ impl Service for Pool {
             }
             failed.filter(|_| !done).map_or(Ok(()), Err)
         })
-    }
-}
-
-/// Hears what the services of the instances tell.
-struct OfMembers(Weak<Shared>);
-
-impl ServiceObserver for OfMembers {
-    fn contents_changed(&self, _: &ServiceId) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.look();
-        }
-    }
-
-    fn status_changed(&self, _: &ServiceId, _: &ServiceStatus) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.look();
-        }
-    }
-
-    fn resource_updated(&self, service: &ServiceId, uri: &str) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.observer.resource_updated(service, uri);
-        }
-    }
-
-    fn logged(&self, service: &ServiceId, params: &Json) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.observer.logged(service, params);
-        }
     }
 }
 

@@ -199,6 +199,11 @@ impl Recorder {
         self.of_service(service, "strategy", json!(change)).await;
     }
 
+    /// Something was done about a call of a service that failed.
+    pub(crate) async fn recovered(&self, service: &ServiceId, about: Value) {
+        self.of_service(service, "recovery", about).await;
+    }
+
     /// The source that tells of a service's instances can't be asked, or can be again.
     pub(crate) async fn source_changed(
         &self,

@@ -120,6 +120,12 @@ pub trait Service: Send + Sync {
         Box::pin(std::future::ready(if up { Ok(()) } else { Err(cause) }))
     }
 
+    /// Reads anew what it offers, because it may no longer be what it was. Who asks does not wait for ever. False where that
+    /// can't be done.
+    fn rediscover(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
     /// What it offers, as last known.
     fn contents(&self) -> Arc<Contents>;
 

@@ -4,6 +4,7 @@
 mod loopback;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(super) struct Auth {
     wanted: Mutex<Option<Challenge>>,
     woken: Notify,
     progress: watch::Sender<Progress>,
+    /// The server has taken the present token.
+    worked: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +81,7 @@ struct Progress {
 struct Steps {
     manager: Option<AuthorizationManager>,
     recent: VecDeque<Instant>,
-    /// A refresh was the last step: another refusal means that refreshing does not help.
+    /// A refresh was the last step: another refusal means that refreshing does not help, unless the token has worked meanwhile.
     refreshed: bool,
 }
 
@@ -93,12 +96,20 @@ impl Auth {
             wanted: Mutex::new(None),
             woken: Notify::new(),
             progress: watch::Sender::default(),
+            worked: AtomicBool::new(false),
         }
     }
 
     /// Sets who brings a person to an authorization page. The first one stays.
     pub(super) fn set_authorizer(&self, authorizer: Arc<dyn Authorizer>) {
         let _ = self.authorizer.set(authorizer);
+    }
+
+    /// A request was answered.
+    pub(super) fn worked(&self) {
+        if !self.worked.load(Ordering::Relaxed) {
+            self.worked.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The present `Authorization` header.
@@ -174,6 +185,14 @@ impl Auth {
         challenge: &Challenge,
         tell: &impl Fn(&str),
     ) -> Result<String, String> {
+        if self.worked.swap(false, Ordering::Relaxed) {
+            // It has expired since.
+            steps.refreshed = false;
+            if self.config.grant == Grant::ClientCredentials {
+                // Nobody had to click for it, and it may have been a short one.
+                steps.recent.clear();
+            }
+        }
         if challenge.status == 401
             && !std::mem::replace(&mut steps.refreshed, true)
             && let Some(manager) = &steps.manager

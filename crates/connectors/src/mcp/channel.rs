@@ -102,6 +102,11 @@ impl Channel {
             }
         };
         guard.cancel = false;
+        if answer.is_ok()
+            && let Some(auth) = &self.hub.auth
+        {
+            auth.worked();
+        }
         answer
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use trunkline_model::{Contents, Json, ServiceId, ServiceObserver, ServiceState, ServiceStatus};
 
@@ -23,6 +23,8 @@ pub(super) struct Hub {
     pub(super) contents: ArcSwap<Contents>,
     /// The server has said that its lists are no longer what they were.
     pub(super) changed: Notify,
+    /// How often reading its lists has begun and come to its end.
+    pub(super) reads: watch::Sender<(u64, u64)>,
     pub(super) stderr: Stderr,
     /// How to get a token, where the server wants one.
     pub(super) auth: Option<Auth>,
@@ -44,6 +46,7 @@ impl Hub {
             observer,
             contents: ArcSwap::default(),
             changed: Notify::new(),
+            reads: watch::Sender::default(),
             stderr: Stderr::default(),
             auth,
             status: Mutex::new(ServiceStatus {

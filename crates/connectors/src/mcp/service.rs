@@ -295,6 +295,17 @@ impl Service for McpService {
         })
     }
 
+    fn rediscover(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            let hub = &self.core.hub;
+            let mut reads = hub.reads.subscribe();
+            // One that is under way may have begun too early.
+            let (begun, _) = *reads.borrow_and_update();
+            hub.changed.notify_one();
+            reads.wait_for(|(_, ended)| *ended > begun).await.is_ok()
+        })
+    }
+
     fn contents(&self) -> Arc<Contents> {
         self.core.hub.contents.load_full()
     }

@@ -371,6 +371,7 @@ async fn refresh(core: &Arc<Core>, session: &Arc<Session>) -> Error {
     let hub = &core.hub;
     let weak = Arc::downgrade(core);
     loop {
+        hub.reads.send_modify(|(begun, _)| *begun += 1);
         let read = lists::read(session, hub, &weak).await;
         let (cause, again) = match read {
             Ok(read) => {
@@ -378,6 +379,7 @@ async fn refresh(core: &Arc<Core>, session: &Arc<Session>) -> Error {
                     hub.contents.store(Arc::new(read.contents));
                     hub.observer.contents_changed(&hub.id);
                 }
+                hub.reads.send_modify(|(begun, ended)| *ended = *begun);
                 (None, read.fresh)
             }
             Err(error) if error.breaks_connection() => return error,

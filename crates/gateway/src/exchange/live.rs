@@ -41,16 +41,17 @@ pub(super) async fn call(
     Between { gateway, request: &request, context: &context }.ended(Err(failure)).await
 }
 
-/// A call between two rounds: the service has ended the first, and the next has not begun. Where the call ends here,
+/// A call between two rounds: the service has ended the first, and the next has not begun; or before it has begun, while its user
+/// is asked for what it lacks. Where the call ends here,
 /// that is recorded.
-struct Between<'a> {
-    gateway: &'a Arc<Gateway>,
-    request: &'a Request,
-    context: &'a CallContext,
+pub(crate) struct Between<'a> {
+    pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) request: &'a Request,
+    pub(crate) context: &'a CallContext,
 }
 
 impl Between<'_> {
-    async fn ended<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    pub(crate) async fn ended<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         let this = std::mem::ManuallyDrop::new(self);
         if let Err(failure) = &outcome {
             this.gateway.recorder.gave_up(this.gateway, this.request, this.context, failure).await?;

@@ -11,6 +11,7 @@ use super::target::Target;
 use super::{Running, overdue};
 use crate::cache::{Found, Joined, Kept, Landed, Lead, Lookup};
 use crate::record::Subject;
+use crate::recovery::instead;
 
 impl Running<'_> {
     /// Answers the call from what is kept, or makes it and keeps its answer. Of equal calls at the same time one is made.
@@ -64,7 +65,8 @@ impl Running<'_> {
                 Some(Landed::Kept(kept)) => Ok(Turn::Answered(kept.result(ServedState::Shared, now).into())),
                 Some(Landed::Failed(failure)) => match kept {
                     Some(kept) if lookup.instead(kept, &failure, now) => {
-                        Ok(Turn::Answered(kept.result(ServedState::StaleIfError, now).into()))
+                        let stale = kept.result(ServedState::StaleIfError, now);
+                        Ok(Turn::Answered(instead(stale, &failure)))
                     }
                     _ => Err(*failure),
                 },
@@ -110,7 +112,7 @@ impl Running<'_> {
                 }
                 match kept {
                     Some(kept) if lookup.instead(&kept, &failure, now) => {
-                        Ok(kept.result(ServedState::StaleIfError, now).into())
+                        Ok(instead(kept.result(ServedState::StaleIfError, now), &failure))
                     }
                     _ => Err(failure),
                 }

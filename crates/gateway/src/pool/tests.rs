@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
-use trunkline_model::{CallId, Effects, InputRequired, Principal, Resume, Schema, ToolResult, ToolSpec};
+use trunkline_model::{
+    CallId, Effects, InputRequired, Json, Principal, Resume, Schema, ToolResult, ToolSpec,
+};
 use uuid::Uuid;
 
 use super::*;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::support::client::{Legacy, Modern, failure};
 use super::support::eventually;
 use super::support::http::Reply;
-use super::support::process::Gateway;
+use super::support::mcp::{Came, Says, Scripted};
+use super::support::process::{Gateway, fixture};
 use super::support::upstream::Upstream;
 
 const ADA: &str = "the-key-of-ada-01";
@@ -234,4 +235,83 @@ async fn what_is_old_is_given_while_a_new_answer_is_fetched_and_where_none_can_b
     assert!(stage.as_of(ADA, "read", "{}").await.status >= 500);
     let modern = Modern::new(stage.gateway.address).with_key(ADA);
     assert!(!failure(&modern.call("up__read", json!({})).await).is_null());
+}
+
+#[tokio::test]
+async fn what_an_mcp_server_says_of_how_long_and_for_whom_is_honoured() {
+    let server = Scripted::start(|came: &Came<'_>| match came.body["method"].as_str() {
+        Some("tools/list") => {
+            let tool = |name| json!({"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": true}});
+            let tools = ["public", "private", "unsaid", "at_once"].map(tool);
+            Says::Result(json!({ "tools": tools }))
+        }
+        Some("tools/call") => {
+            let mut result = json!({"content": [{"type": "text", "text": "kept"}]});
+            match came.body["params"]["name"].as_str() {
+                Some("public") => result.as_object_mut().unwrap().extend([
+                    ("ttlMs".to_owned(), json!(3_600_000)),
+                    ("cacheScope".to_owned(), json!("public")),
+                ]),
+                Some("private") => result["ttlMs"] = json!(3_600_000),
+                Some("at_once") => result["ttlMs"] = json!(0),
+                _ => {}
+            }
+            Says::Result(result)
+        }
+        _ => Says::Result(json!({})),
+    })
+    .await;
+    let services = server.service("up", "", ", cache: {}");
+    let mut gateway = Gateway::begin(&format!("{KEYS}loops: {{ calls: 0 }}\nservices:\n{services}")).await;
+    gateway.key = ADA;
+    gateway.ready().await;
+    for (tool, asked) in [("public", 1), ("private", 2), ("unsaid", 4), ("at_once", 4)] {
+        for key in [ADA, ADA, BOB, BOB] {
+            let client = Modern::new(gateway.address).with_key(key);
+            let answer = client.call(&format!("up__{tool}"), json!({})).await;
+            assert_eq!(answer["result"]["content"][0]["text"], "kept", "{answer}");
+        }
+        assert_eq!(server.called(tool), asked, "{tool}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_has_changed_is_not_given_again() {
+    for revision in [&["--newest-protocol", "2025-11-25"][..], &["--oldest-protocol", "2026-07-28"]] {
+        let server = fixture(revision).await;
+        let url = format!("http://{}/mcp", server.address);
+        let service =
+            format!("services: {{ f: {{ mcp: {{ url: \"{url}\" }}, cache: {{ ttl_ms: 3600000 }} }} }}\n");
+        let gateway = Gateway::start(&format!("loops: {{ calls: 0 }}\n{service}")).await;
+        let client = Legacy::connect(gateway.address).await;
+        let uri = "test://watched-resource";
+        let read = async || {
+            let answer = client.request("resources/read", json!({ "uri": uri })).await;
+            assert!(answer["result"]["contents"][0]["text"].is_string(), "{answer}");
+            answer["result"]["_meta"]["dev.trunkline/cache"]["state"] == "hit"
+        };
+        let subscribed = client.request("resources/subscribe", json!({ "uri": uri })).await;
+        assert!(subscribed["error"].is_null(), "{subscribed}");
+        assert!(!read().await && read().await, "it is kept");
+        // Somebody else, past the gateway, changes the resource, and then a list.
+        let change = async |tool: &str, arguments: Value| {
+            if revision[0] == "--newest-protocol" {
+                Legacy::connect(server.address).await.call(tool, arguments).await
+            } else {
+                Modern::new(server.address).call(tool, arguments).await
+            }
+        };
+        for (tool, arguments) in
+            [("touch_resource", json!({ "uri": uri })), ("test_trigger_tool_change", json!({}))]
+        {
+            eventually(&format!("{tool}: it is asked for anew"), async || {
+                let changed = change(tool, arguments.clone()).await;
+                assert!(changed["error"].is_null(), "{changed}");
+                tokio::task::yield_now().await;
+                (!read().await).then_some(())
+            })
+            .await;
+            assert!(read().await, "it is kept again");
+        }
+    }
 }

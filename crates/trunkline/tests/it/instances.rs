@@ -300,7 +300,7 @@ async fn another_service_of_the_same_capability_stands_in_and_says_so() {
     one.kill().await;
     let answer = call().await;
     assert_eq!(answer["result"]["structuredContent"]["name"], "two", "{answer}");
-    let told = &answer["result"]["_meta"]["trunkline.dev/recovery"];
+    let told = &answer["result"]["_meta"]["dev.trunkline/recovery"];
     assert_eq!(
         (&told["answered_by"], &told["tried"][0]["tool"]),
         (&json!("second__getName"), &json!("first__getName"))

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::client::{Legacy, Modern, failure};
+use super::support::eventually;
 use super::support::http::Reply;
 use super::support::process::Gateway;
 use super::support::upstream::{Answer, Upstream};
@@ -35,6 +36,62 @@ fn told(reply: &Reply, policy: &str) -> (u64, u64, u64) {
     let (policies, left) = (reply.header("ratelimit-policy").unwrap(), reply.header("ratelimit").unwrap());
     let of = |field, name| parameter(field, policy, name).unwrap_or_else(|| panic!("{policies} / {left}"));
     (of(policies, "q"), of(left, "r"), of(left, "t"))
+}
+
+/// Waits until so many calls run and wait at the upstream.
+async fn load(gateway: &Gateway, running: u64, waiting: u64) {
+    eventually("the calls run and wait", async || {
+        let services = gateway.get("/v1/services").await.json().await;
+        let load = &services["services"][0]["load"];
+        (load["running"] == running && load["waiting"] == waiting).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn callers_say_how_much_a_call_matters_by_a_header_and_by_meta() {
+    let (upstream, folder) = (Upstream::start(|_| of_size(10)).await, tempfile::tempdir().unwrap());
+    let guard = "resilience: { bulkhead: { concurrent: 1, queued: 1 }, adaptive: { enabled: false } }\n";
+    let more = format!("loops: {{ calls: 0 }}\npriorities: {{ may_raise: [ada] }}\n{KEYS}{guard}");
+    let gateway = std::sync::Arc::new(gateway(&upstream, &folder, &more).await);
+    upstream.let_through(0);
+    let by_header = |class: &'static str| {
+        let gateway = gateway.clone();
+        tokio::spawn(async move {
+            let reply = gateway.call("up__read", &json!({}), &[("trunkline-priority", class)]).await;
+            (reply.status, reply.json().await)
+        })
+    };
+    let by_meta = |class: &'static str| {
+        let client = Modern::new(gateway.address).with_key("the-key-of-ada-01");
+        let params = json!({"name": "up__read", "arguments": {}, "_meta": {"dev.trunkline/priority": class}});
+        tokio::spawn(async move { client.request("tools/call", params).await })
+    };
+    let first = by_header("normal");
+    load(&gateway, 1, 0).await;
+    let low = by_header("low");
+    load(&gateway, 1, 1).await;
+    // What matters less than what waits is refused; what matters more takes its place.
+    assert_eq!(failure(&by_meta("background").await.unwrap())["code"], "TL8002");
+    let high = by_meta("high");
+    let (status, told) = low.await.unwrap();
+    assert_eq!((status, &told["code"]), (503, &json!("TL8031")), "{told}");
+    let critical = by_header("critical");
+    assert_eq!(failure(&high.await.unwrap())["code"], "TL8031");
+    upstream.let_through(1_000);
+    assert_eq!((first.await.unwrap().0, critical.await.unwrap().0), (200, 200));
+    // Who may not raise a call's priority is no more than it was.
+    let bob = Modern::new(gateway.address).with_key("the-key-of-bob-01");
+    upstream.let_through(0);
+    let first = by_header("normal");
+    load(&gateway, 1, 0).await;
+    let waits = by_header("normal");
+    load(&gateway, 1, 1).await;
+    let params =
+        json!({"name": "up__read", "arguments": {}, "_meta": {"dev.trunkline/priority": "critical"}});
+    assert!(!failure(&bob.request("tools/call", params).await).is_null());
+    upstream.let_through(1_000);
+    assert_eq!((first.await.unwrap().0, waits.await.unwrap().0), (200, 200));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod mesh;
 mod meta_tools;
 mod propose;
 mod questions;
+mod recovery;
 mod registrations;
 mod reload;
 mod resilience;

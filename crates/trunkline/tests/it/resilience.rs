@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::support::client::{Legacy, failure};
 use super::support::process::Gateway;
 use super::support::shop::Shop;
+use super::support::upstream::Upstream;
 use super::support::{eventually, http};
 
 async fn chaos(shop: &Shop, service: &str, settings: Value) {
@@ -169,4 +170,24 @@ async fn a_service_that_fails_is_called_in_another_way_and_the_record_says_why()
         (changes.iter().filter(why).count() == 2).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn in_a_total_outage_further_attempts_are_a_fifth_of_the_calls_at_most() {
+    const CALLS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let upstream = Upstream::start(|_| (503, Vec::new(), "{}".to_owned())).await;
+    // Without the breaker, which would leave nothing to be seen.
+    let guard = "resilience: { breaker: { consecutive: 1000000, min_calls: 1000000 }, retry: { attempts: 10, base_ms: 1, max_ms: 2 } }\n";
+    let services = upstream.service("up", folder.path(), "");
+    let gateway = Gateway::begin(&format!("loops: {{ calls: 0 }}\n{guard}services:\n{services}")).await;
+    gateway.ready().await;
+    let before = upstream.asked();
+    for call in 0..CALLS {
+        let reply = gateway.call("up__read", &json!({"a": call}), &[]).await;
+        assert!(reply.status >= 500, "{}", reply.status);
+    }
+    let further = upstream.asked() - before - CALLS;
+    assert!(further > 3, "some calls are made again: {further}");
+    assert!(further * 5 <= CALLS, "{further} further attempts at {CALLS} calls");
 }

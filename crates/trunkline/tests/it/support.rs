@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod http;
+pub(crate) mod mcp;
 pub(crate) mod process;
 pub(crate) mod shop;
 pub(crate) mod upstream;
