@@ -44,12 +44,13 @@ pub struct RecoveryConfig {
     /// may be made again is, where it still fits.
     pub rediscover: bool,
     /// Where nothing is wrong with arguments but that some are missing, the caller's user is asked for them, once, if its client can.
+    /// Off where left out: a model that has forgotten an argument mostly knows it, and is told.
     pub ask: bool,
 }
 
 impl Default for RecoveryConfig {
     fn default() -> Self {
-        Self { fail_over: Vec::new(), rediscover: true, ask: true }
+        Self { fail_over: Vec::new(), rediscover: true, ask: false }
     }
 }
 

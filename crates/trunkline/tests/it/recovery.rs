@@ -62,7 +62,11 @@ async fn changing() -> (Scripted, Arc<AtomicUsize>) {
 }
 
 async fn before(server: &Scripted) -> Gateway {
-    Gateway::start(&format!("loops: {{ calls: 0 }}\nservices:\n{}", server.service("up", "", ""))).await
+    Gateway::start(&format!(
+        "loops: {{ calls: 0 }}\nrecovery: {{ ask: true }}\nservices:\n{}",
+        server.service("up", "", "")
+    ))
+    .await
 }
 
 #[tokio::test]
@@ -203,7 +207,7 @@ async fn what_is_missing_is_asked_for_by_ending_the_request_and_else_is_named() 
     assert_eq!(failure(&told)["code"], "TL1006", "{told}");
     // Where the operator does not want it, nobody is asked.
     let services = server.service("up", "", "");
-    gateway.configure(&format!("recovery: {{ ask: false }}\nservices:\n{services}"));
+    gateway.configure(&format!("services:\n{services}"));
     eventually("nobody is asked", async || {
         (failure(&client.call("up__book", json!({})).await)["code"] == "TL1006").then_some(())
     })
