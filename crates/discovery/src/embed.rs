@@ -4,9 +4,10 @@
 //! the binary: no network, no model run time. The tokens are WordPieces (Wu et al. 2016), taken greedily, the longest first.
 
 mod error;
+mod minilm;
+mod pieces;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use unicode_normalization::UnicodeNormalization;
@@ -14,6 +15,8 @@ use unicode_normalization::char::is_combining_mark;
 
 use crate::text::{beginning, split};
 pub use error::BadTable;
+pub use minilm::{BadWeights, MiniLm};
+use pieces::Pieces;
 
 /// How many numbers a vector has.
 pub const DIMENSIONS: usize = 256;
@@ -29,9 +32,7 @@ const MAGIC: &[u8] = b"TLE1";
 
 /// A table of vectors, one a token.
 pub struct Table {
-    pieces: HashMap<Box<str>, u32>,
-    /// The longest piece, in bytes.
-    longest: usize,
+    pieces: Pieces,
     /// What the numbers of each row are multiplied by.
     scales: Vec<f32>,
     /// Two numbers a byte, the first in the low half, 8 above what they are.
@@ -76,28 +77,27 @@ impl Table {
             return Err(BadTable::Cut);
         }
         let text = std::str::from_utf8(&bytes[16..scales]).map_err(|_| BadTable::Other)?;
-        let pieces: HashMap<Box<str>, u32> = text.lines().map(Box::from).zip(0..).collect();
+        let pieces = Pieces::of_lines(text);
         if pieces.len() != count {
             return Err(BadTable::Other);
         }
-        let longest = pieces.keys().map(|piece| piece.len()).max().unwrap_or_default();
         let scales =
             bytes[scales..rows].as_chunks::<2>().0.iter().map(|two| half(u16::from_le_bytes(*two))).collect();
         let rows = match bytes {
             Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[rows..]),
             Cow::Owned(mut bytes) => Cow::Owned(bytes.split_off(rows)),
         };
-        Ok(Self { pieces, longest, scales, rows })
+        Ok(Self { pieces, scales, rows })
     }
 
     /// Whether a word is a piece of its own: one that many texts have.
     #[must_use]
     pub fn knows(&self, word: &str) -> bool {
-        self.pieces.contains_key(word)
+        self.pieces.get(word).is_some()
     }
 
     fn nothing() -> Self {
-        Self { pieces: HashMap::new(), longest: 0, scales: Vec::new(), rows: Cow::Borrowed(&[]) }
+        Self { pieces: Pieces::of_lines(""), scales: Vec::new(), rows: Cow::Borrowed(&[]) }
     }
 
     /// A text as a vector. Of a token that comes again, the square root of how often counts.
@@ -136,37 +136,14 @@ impl Table {
                 return;
             }
             if word.is_ascii() {
-                self.pieces_of(word, &mut tokens);
+                self.pieces.of_word(word, &mut tokens);
             } else {
                 folded.clear();
                 folded.extend(word.nfd().filter(|letter| !is_combining_mark(*letter)));
-                self.pieces_of(&folded, &mut tokens);
+                self.pieces.of_word(&folded, &mut tokens);
             }
         });
         tokens
-    }
-
-    /// The longest pieces that a word is made of, from its start; none where it has a part that is no piece.
-    fn pieces_of(&self, word: &str, tokens: &mut Vec<u32>) {
-        let before = tokens.len();
-        let mut key = String::with_capacity(word.len() + 2);
-        let mut start = 0;
-        while start < word.len() {
-            let prefix = if start == 0 { "" } else { "##" };
-            let most = word.len().min(start + self.longest);
-            let piece = (start + 1..=most).rev().filter(|end| word.is_char_boundary(*end)).find_map(|end| {
-                key.clear();
-                key.push_str(prefix);
-                key.push_str(&word[start..end]);
-                Some((*self.pieces.get(key.as_str())?, end))
-            });
-            let Some((token, end)) = piece else {
-                tokens.truncate(before);
-                return;
-            };
-            tokens.push(token);
-            start = end;
-        }
     }
 }
 
