@@ -99,7 +99,7 @@ fn measure(folder: &Path, table: &'static Table) {
         }
     }
     let learned = start.elapsed() / examples.len().max(1) as u32;
-    let mut index = SearchIndex::with(table, Mix { meaning: 0.0, clauses: 0.0, learned: 0.0 });
+    let mut index = SearchIndex::with(table, Mix { meaning: 0.0, clauses: 0.0, learned: 0.0, encoded: 0.0 });
     for (number, (text, _)) in examples.iter().enumerate() {
         index.insert(&Arc::from(number.to_string()), &Document { description: text, ..Document::default() });
     }

@@ -10,37 +10,42 @@
 )]
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trunkline_discovery::embed::Table;
-use trunkline_discovery::search::{Document, Mix, SearchIndex};
+use trunkline_discovery::embed::{MiniLm, Table};
+use trunkline_discovery::search::{Document, Encoded, Mix, SearchIndex, told};
 
 /// How many tools are told of.
 const TOP: usize = 10;
 
 /// The ways that are measured beside each other.
 const WAYS: [(&str, Mix); 4] = [
-    ("words", Mix { meaning: 0.0, clauses: 0.0, learned: 0.0 }),
-    ("words, clauses", Mix { meaning: 0.0, clauses: 0.5, learned: 0.0 }),
-    ("meaning", Mix { meaning: 1.0, clauses: 0.0, learned: 0.0 }),
-    ("meaning, clauses", Mix { meaning: 1.0, clauses: 0.5, learned: 0.0 }),
+    ("words", Mix { meaning: 0.0, clauses: 0.0, learned: 0.0, encoded: 0.0 }),
+    ("words, clauses", Mix { meaning: 0.0, clauses: 0.5, learned: 0.0, encoded: 0.0 }),
+    ("meaning", Mix { meaning: 1.0, clauses: 0.0, learned: 0.0, encoded: 0.0 }),
+    ("meaning, clauses", Mix { meaning: 1.0, clauses: 0.5, learned: 0.0, encoded: 0.0 }),
 ];
 
 fn main() {
-    let (mut given, mut table, mut learns, mut mix) = (Vec::new(), Table::built_in(), false, Mix::default());
+    let (mut given, mut learns, mut mix) = (Vec::new(), false, Mix::default());
+    let mut by = By { table: Table::built_in(), encoder: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--table" {
-            table = words.next().and_then(|file| read(Path::new(&file))).unwrap_or(table);
+            by.table = words.next().and_then(|file| read(Path::new(&file))).unwrap_or(by.table);
+        } else if word == "--encoder" {
+            by.encoder = words.next().and_then(|file| Encoder::read(Path::new(&file)));
         } else if word == "--mix" {
             let numbers = words.next().unwrap_or_default();
             let numbers: Vec<f32> = numbers.split(',').filter_map(|number| number.parse().ok()).collect();
-            if let [meaning, clauses, learned] = numbers[..] {
-                mix = Mix { meaning, clauses, learned };
+            if let [meaning, clauses, learned, encoded] = numbers[..] {
+                mix = Mix { meaning, clauses, learned, encoded };
             }
         } else if word == "--learn" {
             learns = true;
@@ -62,16 +67,21 @@ fn main() {
         println!("there is nothing to measure: name folders with tools.jsonl and queries.jsonl");
         return;
     }
-    let rows = table_of(&folders, table, mix, learns, "all");
-    for (way, mix) in WAYS {
-        table_of(&folders, table, mix, false, way);
+    let rows = table_of(&folders, &by, mix, learns, "all");
+    let mut ways = WAYS.to_vec();
+    if by.encoder.is_some() {
+        ways.push(("without encoder", Mix { encoded: 0.0, ..mix }));
+        ways.push(("encoder", Mix { meaning: 1.0, clauses: 0.0, learned: 0.0, encoded: 1.0 }));
+    }
+    for (way, mix) in ways {
+        table_of(&folders, &by, mix, false, way);
     }
     for row in &rows {
         println!("{}", row.json());
     }
     println!("{}", mean(&rows).json());
     for count in [10_000, 100_000] {
-        among(&folders, table, count);
+        among(&folders, by.table, count);
     }
 }
 
@@ -111,6 +121,41 @@ fn among(folders: &[PathBuf], table: &'static Table, count: usize) {
     );
 }
 
+/// What texts are made vectors with.
+struct By {
+    table: &'static Table,
+    encoder: Option<Encoder>,
+}
+
+impl By {
+    /// A text by the encoder, where one is used.
+    fn vector(&self, mix: Mix, text: &str) -> Option<Box<[f32]>> {
+        self.encoder.as_ref().filter(|_| mix.encoded > 0.0).map(|encoder| encoder.encode(text))
+    }
+}
+
+/// An encoder, and what it has encoded already. The times of searches are without it.
+struct Encoder {
+    model: MiniLm,
+    known: RefCell<HashMap<String, Box<[f32]>>>,
+}
+
+impl Encoder {
+    fn read(file: &Path) -> Option<Self> {
+        let model = MiniLm::read(&fs::read(file).ok()?).inspect_err(|error| println!("{error}")).ok()?;
+        Some(Self { model, known: RefCell::default() })
+    }
+
+    fn encode(&self, text: &str) -> Box<[f32]> {
+        if let Some(known) = self.known.borrow().get(text) {
+            return known.clone();
+        }
+        let vector = self.model.encode(text);
+        self.known.borrow_mut().insert(text.to_owned(), vector.clone());
+        vector
+    }
+}
+
 /// A table that was read from a file, for as long as the measurement runs.
 fn read(file: &Path) -> Option<&'static Table> {
     let table =
@@ -119,12 +164,12 @@ fn read(file: &Path) -> Option<&'static Table> {
 }
 
 /// Measures every set one way, and prints it.
-fn table_of(folders: &[PathBuf], table: &'static Table, mix: Mix, learns: bool, way: &str) -> Vec<Row> {
+fn table_of(folders: &[PathBuf], by: &By, mix: Mix, learns: bool, way: &str) -> Vec<Row> {
     println!(
         "{way:<16} {:>7} {:>8} {:>6} {:>6} {:>6} {:>10} {:>10}",
         "tools", "queries", "R@1", "R@5", "N@10", "p50", "p99"
     );
-    let rows: Vec<Row> = folders.iter().filter_map(|folder| measure(folder, table, mix, learns)).collect();
+    let rows: Vec<Row> = folders.iter().filter_map(|folder| measure(folder, by, mix, learns)).collect();
     for row in rows.iter().chain([&mean(&rows)]) {
         row.print();
     }
@@ -196,11 +241,15 @@ fn document(tool: &Value) -> Document<'_> {
 
 /// Measures the requests of a set. Where `learns`, every other request and the tools that met it are learned before, and the rest
 /// of them are measured.
-fn measure(folder: &Path, table: &'static Table, mix: Mix, learns: bool) -> Option<Row> {
+fn measure(folder: &Path, by: &By, mix: Mix, learns: bool) -> Option<Row> {
     let (tools, mut queries) = (lines(&folder.join("tools.jsonl")), lines(&folder.join("queries.jsonl")));
-    let mut index = SearchIndex::with(table, mix);
+    let mut index = SearchIndex::with(by.table, mix);
     for tool in &tools {
-        index.insert(&Arc::from(tool["id"].as_str()?), &document(tool));
+        let (key, document) = (tool["id"].as_str()?, document(tool));
+        index.insert(&Arc::from(key), &document);
+        if let Some(vector) = by.vector(mix, &told(&document)) {
+            index.set_vector(key, &vector);
+        }
     }
     if learns {
         let mut number = 0;
@@ -217,8 +266,9 @@ fn measure(folder: &Path, table: &'static Table, mix: Mix, learns: bool) -> Opti
     for query in &queries {
         let relevant: Vec<&str> = query["relevant"].as_array()?.iter().filter_map(Value::as_str).collect();
         let text = query["text"].as_str()?;
+        let encoded = Encoded::of(text, |text| by.vector(mix, text));
         let start = Instant::now();
-        let hits = index.search(text, TOP, |_| true);
+        let hits = index.search_encoded(text, &encoded, TOP, |_| true);
         times.push(start.elapsed());
         if relevant.is_empty() {
             continue;

@@ -7,7 +7,7 @@ mod entries;
 mod near;
 mod snapshot;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use trunkline_model::{Service, ServiceId};
 
 use crate::discover::About;
-use crate::search::{Hit, Nearness, SearchIndex};
+use crate::search::{Encoded, Hit, Nearness, SearchIndex, told};
 pub use entries::{ItemEntry, ToolEntry};
 pub use snapshot::Snapshot;
 
@@ -59,12 +59,16 @@ pub struct Registered {
     pub about: Arc<About>,
 }
 
+/// A stronger encoder than the table: a text to its vector, or to none where it can't be had now. It may take milliseconds.
+pub type Encoder = Box<dyn Fn(&str) -> Option<Box<[f32]>> + Send + Sync>;
+
 /// The catalogue. Readers take a snapshot and never wait.
 pub struct Catalog {
     services: ArcSwap<IndexMap<ServiceId, Registered>>,
     snapshot: ArcSwap<Snapshot>,
     rebuild: parking_lot::Mutex<u64>,
     search: RwLock<SearchIndex>,
+    encoder: OnceLock<Encoder>,
 }
 
 impl Catalog {
@@ -76,6 +80,7 @@ impl Catalog {
             snapshot: ArcSwap::default(),
             rebuild: parking_lot::Mutex::new(0),
             search: RwLock::default(),
+            encoder: OnceLock::new(),
         }
     }
 
@@ -132,9 +137,39 @@ impl Catalog {
     ) -> Vec<(ToolEntry, f32)> {
         let snapshot = self.snapshot();
         let may = |name: &str| snapshot.tools.get(name).is_some_and(&may);
-        let hits = self.search.read().search(request, limit, may);
+        let encoded = self.encoder.get().map(|encoder| Encoded::of(request, encoder)).unwrap_or_default();
+        let hits = self.search.read().search_encoded(request, &encoded, limit, may);
         let entry = |hit: Hit| Some((snapshot.tools.get(&hit.key)?.clone(), hit.score));
         hits.into_iter().filter_map(entry).collect()
+    }
+
+    /// Searches by a stronger encoder as well, from now on. It stays the one that was given first.
+    pub fn encode_with(&self, encoder: Encoder) {
+        let _ = self.encoder.set(encoder);
+    }
+
+    /// Gives tools that have none a vector of the encoder, at most so many. Gives how many it looked at: 0 where all have theirs.
+    pub fn encode(&self, most: usize) -> usize {
+        let Some(encoder) = self.encoder.get() else { return 0 };
+        let snapshot = self.snapshot();
+        let mut texts = Vec::new();
+        {
+            let search = self.search.read();
+            for (name, entry) in
+                snapshot.tools.iter().filter(|(name, _)| search.lacks_vector(name)).take(most)
+            {
+                entry.be_found(|document| texts.push((name, told(&document))));
+            }
+        }
+        let vectors: Vec<_> = texts.iter().map(|(name, text)| (*name, encoder(text))).collect();
+        let mut search = self.search.write();
+        // What has changed meanwhile may say something else by now: it is looked at again.
+        if self.snapshot().generation == snapshot.generation {
+            for (name, vector) in vectors.iter().filter_map(|(name, vector)| Some((name, vector.as_ref()?))) {
+                search.set_vector(name, vector);
+            }
+        }
+        texts.len()
     }
 
     /// How near a request is to each of these tools, whatever else there is.

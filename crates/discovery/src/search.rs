@@ -6,15 +6,19 @@
 //! for all, updated in place.
 
 mod clauses;
+mod encoded;
 mod learned;
 mod meanings;
+mod score;
 mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::embed::{Table, Vector};
+use crate::embed::Table;
 use crate::text::beginning;
+pub use encoded::Encoded;
+use encoded::Vectors;
 use learned::Learned;
 use meanings::Meanings;
 use words::Words;
@@ -24,16 +28,6 @@ const K1: f32 = 2.0;
 
 /// How much the length of a field counts.
 const B: f32 = 0.75;
-
-/// How alike request and tool have to be, where they share no word, for the tool to be told of.
-const ALIKE: f32 = 0.05;
-
-/// How alike the most alike tool has to be, where none shares a word with the request, for any to be told of.
-const NOTHING: f32 = 0.25;
-
-/// How rare a word has to be beside the rarest of the request to count. The most usual words are in half of the tools and say
-/// nothing.
-const COMMON: f32 = 0.2;
 
 /// Of more tools than these, clauses are compared with those that fit the whole request best.
 const LIKELY: usize = 1_024;
@@ -71,11 +65,13 @@ pub struct Mix {
     pub clauses: f32,
     /// The share of what earlier requests led to, where they are most alike.
     pub learned: f32,
+    /// The share of a stronger encoder in the meaning, where there is one.
+    pub encoded: f32,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { meaning: 0.65, clauses: 0.5, learned: 0.6 }
+        Self { meaning: 0.65, clauses: 0.5, learned: 0.6, encoded: 0.6 }
     }
 }
 
@@ -136,6 +132,7 @@ pub struct SearchIndex {
     /// The same of each tool.
     own_lengths: Vec<[f32; FIELDS]>,
     meanings: Meanings,
+    vectors: Vectors,
     learned: Learned,
 }
 
@@ -161,6 +158,7 @@ impl SearchIndex {
             lengths: [0.0; FIELDS],
             own_lengths: Vec::new(),
             meanings: Meanings::default(),
+            vectors: Vectors::default(),
             learned: Learned::default(),
         }
     }
@@ -232,6 +230,7 @@ impl SearchIndex {
             *all -= own;
         }
         self.meanings.clear(index);
+        self.vectors.clear(index);
         self.tools[index] = None;
         self.free.push(number);
         true
@@ -334,20 +333,45 @@ impl SearchIndex {
         self.lengths.map(|length| (length / count).max(SHORTEST))
     }
 
+    /// Gives a tool the vector that a stronger encoder has for what it says of itself ([`told`]). One that is not there is left out.
+    pub fn set_vector(&mut self, key: &str, vector: &[f32]) {
+        if let Some(number) = self.numbers.get(key) {
+            self.vectors.set(*number as usize, vector);
+        }
+    }
+
+    /// Whether a tool is there and has no such vector yet.
+    #[must_use]
+    pub fn lacks_vector(&self, key: &str) -> bool {
+        self.numbers.get(key).is_some_and(|number| !self.vectors.has(*number as usize))
+    }
+
     /// The tools that fit a request, the best first, of those that `may` be told of.
     #[must_use]
     pub fn search(&self, request: &str, limit: usize, may: impl Fn(&str) -> bool) -> Vec<Hit> {
+        self.search_encoded(request, &Encoded::default(), limit, may)
+    }
+
+    /// The same with the vectors of a stronger encoder.
+    #[must_use]
+    pub fn search_encoded(
+        &self,
+        request: &str,
+        encoded: &Encoded,
+        limit: usize,
+        may: impl Fn(&str) -> bool,
+    ) -> Vec<Hit> {
         let request = beginning(request, LONGEST);
         let all = self.tools.iter().zip(0..).filter(|(tool, _)| tool.is_some()).map(|(_, number)| number);
         let mut among: Vec<u32> = all.collect();
         let mut room = vec![0.0; self.tools.len()];
-        let mut scores = self.score(request, &among, &mut room);
+        let mut scores = self.score(request, encoded, &among, &mut room);
         let clauses = clauses::of(request);
         if clauses.len() > 1 && self.mix.clauses > 0.0 {
             self.likely(&mut among, &mut scores);
             let mut best = vec![0.0_f32; among.len()];
             for clause in clauses {
-                let of_clause = self.score(clause, &among, &mut room);
+                let of_clause = self.score(clause, encoded, &among, &mut room);
                 best.iter_mut().zip(of_clause).for_each(|(best, own)| *best = best.max(own));
             }
             for (score, best) in scores.iter_mut().zip(best) {
@@ -397,68 +421,6 @@ impl SearchIndex {
         *scores = kept.iter().map(|at| scores[*at as usize]).collect();
         *among = kept.into_iter().map(|at| among[at as usize]).collect();
     }
-
-    /// What each of these tools scores for a text, from 0 to 1. `room` has a number for every tool.
-    fn score(&self, text: &str, among: &[u32], room: &mut [f32]) -> Vec<f32> {
-        room.fill(0.0);
-        self.by_words(text, room);
-        let of_words = |number: &u32| room[*number as usize];
-        let most = among.iter().map(of_words).fold(0.0_f32, f32::max);
-        let by = if most > 0.0 { 1.0 / most } else { 0.0 };
-        let of_meaning = self.mix.meaning;
-        let meant = self.table.encode(text);
-        let mut scores = self.meanings.compare(&meant, among);
-        let (least, nearest) = scores
-            .iter()
-            .fold((f32::MAX, f32::MIN), |(low, high), alike| (low.min(*alike), high.max(*alike)));
-        let range = (nearest - least).max(f32::MIN_POSITIVE);
-        let least_alike = if most > 0.0 || nearest > NOTHING { ALIKE } else { f32::MAX };
-        for (score, words) in scores.iter_mut().zip(among.iter().map(of_words)) {
-            *score = if words > 0.0 || *score > least_alike && of_meaning > 0.0 {
-                (1.0 - of_meaning) * words * by + of_meaning * (*score - least) / range
-            } else {
-                0.0
-            };
-        }
-        self.by_votes(text, &meant, among, &mut scores);
-        scores
-    }
-
-    /// Brings in what earlier requests led to.
-    fn by_votes(&self, text: &str, meant: &Vector, among: &[u32], scores: &mut [f32]) {
-        if self.mix.learned == 0.0 || self.learned.is_empty() {
-            return;
-        }
-        let (sure, votes) = self.learned.votes(&self.words_in(text), meant);
-        let share = self.mix.learned * sure;
-        let best = scores.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        scores.iter_mut().for_each(|score| *score *= (1.0 - share) / best);
-        for (tool, vote) in votes {
-            let at = self.numbers.get(tool).and_then(|number| among.binary_search(number).ok());
-            if let Some(at) = at {
-                scores[at] += share * vote;
-            }
-        }
-    }
-
-    /// Adds what each tool scores for the words of a text.
-    fn by_words(&self, request: &str, scores: &mut [f32]) {
-        let mut asked: HashMap<u32, f32> = HashMap::new();
-        self.words.known(request, |word| *asked.entry(word).or_default() += 1.0);
-        let rare = |word: &u32| self.rare(self.postings[*word as usize].len());
-        let rarest = asked.keys().map(rare).fold(0.0_f32, f32::max);
-        for (word, times) in asked {
-            let (rare, postings) = (rare(&word), &self.postings[word as usize]);
-            if rare < COMMON * rarest {
-                continue;
-            }
-            // Said twice it counts a little more.
-            let weight = rare * (1.0 + (times - 1.0) * 0.25).min(2.0);
-            for (tool, counts) in postings {
-                scores[*tool as usize] += weight * counts;
-            }
-        }
-    }
 }
 
 /// The clauses of a request; itself where it has but one.
@@ -467,8 +429,9 @@ pub fn clauses_of(request: &str) -> Vec<&str> {
     clauses::of(beginning(request, LONGEST))
 }
 
-/// What a tool says of itself, as the table was trained on it.
-fn told(document: &Document<'_>) -> String {
+/// What a tool says of itself, as the table was trained on it: the text that is encoded.
+#[must_use]
+pub fn told(document: &Document<'_>) -> String {
     let mut told = String::with_capacity(document.name.len() + document.description.len() + 64);
     told.push_str(document.name);
     told.push_str(". ");

@@ -13,6 +13,7 @@ mod aside;
 mod cache;
 mod config;
 mod console;
+mod encoder;
 mod error;
 pub mod exchange;
 pub mod flows;

@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_discovery::Catalog;
+use trunkline_discovery::embed::MiniLm;
 use trunkline_event_log as event_log;
 use trunkline_gateway::{Gateway, GuardsConfig, Parts, Setting, Show, Sources, server};
 use trunkline_policy::{Authenticator, Authorizer};
@@ -175,6 +176,9 @@ impl App {
         if resumed > 0 {
             tracing::info!(instances = resumed, "flows go on where an earlier process ended");
         }
+        if let Some(file) = &config.search.encoder {
+            tasks.spawn(gateway.clone().search_by(encoder(&loaded.base.join(file))?));
+        }
         calls.spawn(flows.service.choreography().clone().run(gateway.closing().clone()));
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -312,6 +316,13 @@ pub(crate) async fn stop_signal() {
 /// Who may register services.
 fn registrations(config: &Config) -> trunkline_gateway::RegistrationsConfig {
     config.registry.services.clone().unwrap_or_default()
+}
+
+/// The encoder whose weights are in a file.
+fn encoder(file: &std::path::Path) -> anyhow::Result<MiniLm> {
+    let weights =
+        std::fs::read(file).with_context(|| format!("search.encoder: {} can't be read", file.display()))?;
+    Ok(MiniLm::read(&weights).map_err(trunkline_model::Failure::from)?)
 }
 
 /// How calls are guarded.

@@ -81,3 +81,23 @@ fn repetition_buys_no_rank_and_hostile_text_is_bounded() {
         assert!(index.search(&text, 3, |_| true).len() <= 3);
     }
 }
+
+#[test]
+fn an_encoder_finds_what_neither_words_nor_the_table_find_and_its_vectors_go_with_their_tool() {
+    let mut index = index(&[("moon", "Zorble quux"), ("mail", "Send mail to a friend")]);
+    let towards = |at: usize| (0..4).map(|number| f32::from(u8::from(number == at))).collect::<Box<[f32]>>();
+    assert!(index.lacks_vector("moon"));
+    index.set_vector("moon", &towards(1));
+    index.set_vector("mail", &towards(2));
+    index.set_vector("gone", &towards(3));
+    let found = |index: &SearchIndex, at: usize| {
+        let encoded = Encoded::of("blick florp", |_| Some(towards(at)));
+        index.search_encoded("blick florp", &encoded, 1, |_| true).first().map(|hit| hit.key.to_string())
+    };
+    assert_eq!(found(&index, 1).as_deref(), Some("moon"));
+    assert_eq!(found(&index, 2).as_deref(), Some("mail"));
+    // A tool that says something else has to be encoded anew.
+    index.insert(&Arc::from("moon"), &Document { name: "moon", ..Document::default() });
+    assert!(index.lacks_vector("moon"));
+    assert_ne!(found(&index, 1).as_deref(), Some("moon"));
+}

@@ -52,6 +52,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
         ("data_dir", config.data_dir != in_force.data_dir),
         ("events", config.events != in_force.events),
         ("children", config.children != in_force.children),
+        ("search", config.search != in_force.search),
         ("telemetry", config.telemetry != in_force.telemetry),
     ] {
         if changed {

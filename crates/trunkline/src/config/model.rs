@@ -62,6 +62,8 @@ pub struct Config {
     pub priorities: trunkline_gateway::PrioritiesConfig,
     /// How much is kept of what services answer.
     pub cache: trunkline_gateway::CacheConfig,
+    /// How tools are found in plain words.
+    pub search: Search,
     /// What is measured, traced and told.
     pub telemetry: trunkline_telemetry::Config,
     /// What people say in plain words or as commands, by the name of what they mean by it.
@@ -94,6 +96,7 @@ impl Default for Config {
             loops: LoopsConfig::default(),
             priorities: trunkline_gateway::PrioritiesConfig::default(),
             cache: trunkline_gateway::CacheConfig::default(),
+            search: Search::default(),
             telemetry: trunkline_telemetry::Config::default(),
             intents: IndexMap::new(),
             flows: super::Flows::default(),
@@ -109,6 +112,16 @@ impl Config {
         static SCHEMA: OnceLock<Value> = OnceLock::new();
         SCHEMA.get_or_init(|| schemars::schema_for!(Config).to_value())
     }
+}
+
+/// How tools are found in plain words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Search {
+    /// A file with the weights of a stronger encoder (all-MiniLM-L6-v2), as `training/minilm.py` writes it; from the
+    /// configuration's own folder. It takes some ten milliseconds a request, and as much once for every tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<PathBuf>,
 }
 
 /// Addresses to listen on: one as text, or a list.

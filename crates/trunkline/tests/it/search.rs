@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::support::eventually;
-use super::support::process::Gateway;
+use super::support::process::{Gateway, TRUNKLINE};
 use super::support::shop::Shop;
+use super::support::{eventually, within};
 
 async fn found(gateway: &Gateway, words: &str) -> Vec<String> {
     let path = format!("/v1/search?q={}&limit=3", words.replace(' ', "%20"));
@@ -35,4 +35,32 @@ async fn tools_are_found_in_plain_words_as_far_as_the_caller_may_and_can_call_th
     .await;
     assert!(found(&gateway, "\u{1f600} zzz").await.is_empty());
     assert_eq!(gateway.get("/v1/search").await.status, 400);
+}
+
+/// The encoder of the tests: as small as can be, its weights by chance. It shows the way that vectors go, not how good they are.
+const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../discovery/src/embed/minilm/fixture/small.bin");
+
+#[tokio::test]
+async fn with_an_encoder_tools_are_found_as_well_and_one_that_is_broken_is_told() {
+    let shop = Shop::start().await;
+    let config = |file: &str| format!("{}search: {{ encoder: \"{file}\" }}\n", shop.config(""));
+    let gateway = Gateway::start(&config(SMALL)).await;
+    eventually("the tool that is named comes first", async || {
+        found(&gateway, "refund payment")
+            .await
+            .first()
+            .filter(|name| *name == "shop-payments__refundPayment")
+            .map(drop)
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let cut = folder.path().join("cut.bin");
+    std::fs::write(&cut, &std::fs::read(SMALL).unwrap()[..1000]).unwrap();
+    std::fs::write(folder.path().join("trunkline.yaml"), config("cut.bin")).unwrap();
+    let mut program = tokio::process::Command::new(TRUNKLINE);
+    program.args(["up", "--listen", "127.0.0.1:0"]).arg(folder.path());
+    let output = within("its end", program.output()).await.unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("TL8100") && said.contains("not whole"), "{said}");
 }

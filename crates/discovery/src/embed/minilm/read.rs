@@ -6,6 +6,7 @@
 //! made of what was attended, its norm, the inner part, the outer part, its norm.
 
 use ndarray::{Array1, Array2, ArrayViewMut1};
+use trunkline_model::Failure;
 
 use super::MiniLm;
 use super::forward::{Dense, Layer, Norm};
@@ -23,6 +24,14 @@ pub enum BadWeights {
     /// It is something else.
     #[error("this is no file of weights as training/minilm.py writes it")]
     Other,
+}
+
+impl From<BadWeights> for Failure {
+    fn from(error: BadWeights) -> Self {
+        let next =
+            "Make the file anew with training/minilm.py, or take search.encoder out of the configuration.";
+        Self::caller("TL8100", "Unusable encoder", error.to_string(), next)
+    }
 }
 
 /// A matrix of which single rows are needed: a byte a number.
