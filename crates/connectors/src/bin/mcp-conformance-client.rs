@@ -204,7 +204,13 @@ struct Answerer;
 
 impl Client for Answerer {
     fn features(&self) -> ClientFeatures {
-        ClientFeatures { elicitation_form: true, elicitation_url: true, sampling: true, roots: true }
+        ClientFeatures {
+            elicitation_form: true,
+            elicitation_url: true,
+            sampling: true,
+            roots: true,
+            presumed: false,
+        }
     }
 
     fn wants_progress(&self) -> bool {
