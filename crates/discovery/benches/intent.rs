@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trunkline_discovery::embed::Table;
+use trunkline_discovery::embed::{MiniLm, Table};
 use trunkline_discovery::intent::Intents;
 use trunkline_discovery::search::{Document, Mix, SearchIndex};
 
@@ -25,11 +25,13 @@ use trunkline_discovery::search::{Document, Mix, SearchIndex};
 const EXAMPLES: usize = 20;
 
 fn main() {
-    let (mut given, mut table) = (Vec::new(), Table::built_in());
+    let (mut given, mut table, mut encoder) = (Vec::new(), Table::built_in(), None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--table" {
             table = words.next().and_then(|file| read(Path::new(&file))).unwrap_or(table);
+        } else if word == "--encoder" {
+            encoder = words.next().and_then(|file| encoder_of(Path::new(&file)));
         } else if !word.starts_with("--") {
             given.push(PathBuf::from(word));
         }
@@ -48,8 +50,13 @@ fn main() {
         println!("there is nothing to measure: name folders with train.jsonl and queries.jsonl");
     }
     for folder in folders {
-        measure(&folder, table);
+        measure(&folder, table, encoder.as_ref());
     }
+}
+
+/// An encoder whose weights are in a file.
+fn encoder_of(file: &Path) -> Option<Arc<MiniLm>> {
+    MiniLm::read(&fs::read(file).ok()?).inspect_err(|error| println!("{error}")).ok().map(Arc::new)
 }
 
 /// A table that was read from a file, for as long as the measurement runs.
@@ -88,9 +95,12 @@ fn sample(folder: &Path) -> Vec<(String, String)> {
     all
 }
 
-fn measure(folder: &Path, table: &'static Table) {
+fn measure(folder: &Path, table: &'static Table, encoder: Option<&Arc<MiniLm>>) {
     let examples = sample(folder);
-    let mut intents = Intents::with(table);
+    let mut intents = match encoder.cloned() {
+        Some(encoder) => Intents::encoded_by(Box::new(move |text| encoder.encode(text))),
+        None => Intents::with(table),
+    };
     let start = Instant::now();
     for (text, intent) in &examples {
         if let Err(error) = intents.example(intent, text) {
@@ -136,7 +146,7 @@ fn measure(folder: &Path, table: &'static Table) {
     println!(
         "{}",
         json!({
-            "bench": "intent", "set": folder.file_name().unwrap_or_default().to_string_lossy(), "examples": examples.len(), "queries": queries.len(),
+            "bench": "intent", "encoder": encoder.is_some(), "set": folder.file_name().unwrap_or_default().to_string_lossy(), "examples": examples.len(), "queries": queries.len(),
             "accuracy": percent(right, queries.len()), "accuracy_bm25_nearest": percent(base, queries.len()),
             "calibration_error": error, "in_scope_taken": percent(taken, queries.len()),
             "out_of_scope_auroc": if outside.is_empty() { Value::Null } else { json!(auroc(&inside, &outside)) },

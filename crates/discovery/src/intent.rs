@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 use crate::embed::Table;
 pub use error::Error;
 use kernel::{Factor, add};
+pub use words::Encoder;
 use words::{Numbers, Reader};
 
 /// The most intents, and the most examples of all together.
@@ -125,8 +126,18 @@ impl Intents {
     /// None yet, with another table of embeddings.
     #[must_use]
     pub fn with(table: &'static Table) -> Self {
+        Self::read_by(Reader::new(table, None))
+    }
+
+    /// None yet, with a stronger encoder than the table. Every example and every wish is encoded once.
+    #[must_use]
+    pub fn encoded_by(encoder: Encoder) -> Self {
+        Self::read_by(Reader::new(Table::built_in(), Some(encoder)))
+    }
+
+    fn read_by(reader: Reader) -> Self {
         Self {
-            reader: Reader::new(table),
+            reader,
             names: Vec::new(),
             places: HashMap::new(),
             examples: Vec::new(),

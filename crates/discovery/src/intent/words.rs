@@ -55,11 +55,16 @@ impl Open<'_> {
 pub(super) struct Reader {
     stemmer: Stemmer,
     table: &'static Table,
+    /// Says what a text means in place of the table.
+    encoder: Option<Encoder>,
 }
 
+/// A stronger encoder than the table: a text to its vector, of length 1.
+pub type Encoder = Box<dyn Fn(&str) -> Box<[f32]> + Send + Sync>;
+
 impl Reader {
-    pub(super) fn new(table: &'static Table) -> Self {
-        Self { stemmer: Stemmer::create(Algorithm::English), table }
+    pub(super) fn new(table: &'static Table, encoder: Option<Encoder>) -> Self {
+        Self { stemmer: Stemmer::create(Algorithm::English), table, encoder }
     }
 
     /// A text as numbers.
@@ -80,7 +85,11 @@ impl Reader {
         });
         let mut places = weighted(&words, WORDS);
         places.extend(weighted(&pieces, PIECES));
-        Numbers { meaning: self.table.encode(text).numbers().to_vec(), words: places }
+        let meaning = match &self.encoder {
+            Some(encoder) => encoder(text).into_vec(),
+            None => self.table.encode(text).numbers().to_vec(),
+        };
+        Numbers { meaning, words: places }
     }
 }
 
