@@ -164,6 +164,7 @@ fn kind_number(kind: PrincipalKind) -> i64 {
         PrincipalKind::ApiKey => 1,
         PrincipalKind::System => 2,
         PrincipalKind::Mesh => 3,
+        PrincipalKind::Operator => 4,
     }
 }
 
@@ -173,6 +174,7 @@ fn kind_of(number: i64) -> Option<PrincipalKind> {
         1 => Some(PrincipalKind::ApiKey),
         2 => Some(PrincipalKind::System),
         3 => Some(PrincipalKind::Mesh),
+        4 => Some(PrincipalKind::Operator),
         _ => None,
     }
 }

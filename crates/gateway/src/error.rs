@@ -121,6 +121,15 @@ pub enum Error {
     /// What is asked for is not for the holders of API keys.
     #[error("that is for operators alone")]
     OperatorsOnly,
+    /// The console only shows.
+    #[error("the console is read-only")]
+    ReadOnly,
+    /// Too many sign-ins were refused.
+    #[error("too many sign-ins from this address were refused")]
+    SignIns {
+        /// After how long another may be tried.
+        after: std::time::Duration,
+    },
     /// A form of the console was not made here, for this, or recently enough.
     #[error("the form can't be accepted: {0}")]
     Form(&'static str),
@@ -271,7 +280,9 @@ impl From<Error> for Failure {
             Error::NoInstance { .. } => no_instance(detail),
             Error::InstanceGone { .. } => instance_gone(detail),
             Error::NotRegistered(_) => not_registered(detail),
-            error @ (Error::OverLimit { .. } | Error::Loop { .. }) => limited(error, detail),
+            error @ (Error::OverLimit { .. } | Error::Loop { .. } | Error::SignIns { .. }) => {
+                limited(error, detail)
+            }
             Error::OutcomeUnknown { call } => Self {
                 effect: EffectState::Unknown,
                 ..Self::gateway(
@@ -358,6 +369,12 @@ fn request_failure(error: Error, detail: String) -> Failure {
             403,
             "Ask on the gateway's own machine: `trunkline config show --origin`.",
         ),
+        Error::ReadOnly => (
+            "TL9108",
+            "Read-only",
+            403,
+            "Use the command line or the endpoints, or set console.read_only to false.",
+        ),
         Error::Form(_) => {
             ("TL9130", "Form refused", 403, "Open the page again and send its form from there.")
         }
@@ -434,6 +451,12 @@ fn limited(error: Error, detail: String) -> Failure {
     match error {
         Error::OverLimit { quota, after } => over_limit(detail, &quota, after),
         Error::Loop { pause, .. } => looping(detail, pause),
+        Error::SignIns { after } => {
+            let next = "Wait, and sign in with a key that is known.";
+            Failure::caller("TL9109", "Too many sign-ins", detail, next)
+                .status(429)
+                .retry(Retry::After(after))
+        }
         other => request_failure(other, detail),
     }
 }

@@ -77,6 +77,7 @@ pub struct Gateway {
     pub(crate) sources: Sources,
     pub(crate) guards: Guards,
     pub(crate) limits: ArcSwap<Limits>,
+    pub(crate) console: crate::console::Console,
     /// What is configured, for those who look.
     pub(crate) settings: ArcSwap<Vec<crate::Setting>>,
     pub(crate) recovery: crate::recovery::Recovery,
@@ -120,6 +121,7 @@ impl Gateway {
             sealer,
             guards: Guards::new(chance(&sources)),
             limits: ArcSwap::default(),
+            console: crate::console::Console::new(),
             settings: ArcSwap::default(),
             recovery: crate::recovery::Recovery::default(),
             leases: crate::leases::Leases::default(),

@@ -90,7 +90,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>) -> Router {
     let document = Arc::new(document);
     router
         .route("/v1/otlp/v1/traces", axum::routing::post(traces::receive))
-        .merge(crate::console::router())
+        .merge(crate::console::router(gateway))
         .route("/openapi.json", axum::routing::get(move || async move { axum::Json(document) }))
         .fallback(async |uri: http::Uri| {
             problem::Problem::from(Error::NotFound(uri.path().to_owned())).into_response()

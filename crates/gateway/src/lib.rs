@@ -42,6 +42,7 @@ mod watching;
 
 pub use cache::{CacheConfig, CacheRule, Scope, ServiceCache, WriteRule};
 pub use config::{Answers, Config, Record};
+pub use console::ConsoleConfig;
 pub use error::Error;
 pub use gateway::{Gateway, Parts, Sources};
 pub use guards::GuardsConfig;

@@ -255,6 +255,20 @@ impl Recorder {
         }
     }
 
+    /// Somebody did something at the console that is no call and no order.
+    pub(crate) async fn console(&self, action: &'static str, principal: Arc<Principal>) {
+        let data = EventData {
+            action: Cow::Borrowed(action),
+            parameters: Json::empty_object(),
+            context: Json::empty_object(),
+        };
+        let kind = Event::type_of(EventKind::ServiceCall, Phase::Changed);
+        let event = self.bare(kind, Arc::from("console"), data, (self.sources.time_id)(), principal, None);
+        if let Err(error) = self.log.record("console", event).await {
+            tracing::error!(action, %error, "what was done at the console is not in the record");
+        }
+    }
+
     async fn of_service(&self, service: &ServiceId, action: &'static str, about: Value) {
         let data = EventData {
             action: Cow::Borrowed(action),

@@ -29,7 +29,7 @@ use trunkline_policy::identity::api_key::key_of;
 
 use crate::http::problem;
 use crate::pipeline::Credentials;
-use crate::{Config, Error, Gateway, http, mcp};
+use crate::{Error, Gateway, console, http, mcp};
 
 /// How long the head of a request may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -178,22 +178,33 @@ async fn answer(
     let gateway = &door.gateway;
     let path = request.uri().path();
     // The proof of a webhook is its signature.
-    let open = matches!(path, "/healthz" | "/readyz") || path.starts_with(http::WEBHOOKS);
-    let admitted = check_origin(&gateway.rules.load().config, request.headers(), loopback)
-        .map_err(Failure::from)
-        .and_then(|()| match open {
+    let open =
+        matches!(path, "/healthz" | "/readyz") || path.starts_with(http::WEBHOOKS) || console::is_open(path);
+    let mut visit = console::Visit { peer: peer.ip(), session: None };
+    let admitted =
+        check_origin(gateway, request.headers(), loopback).map_err(Failure::from).and_then(|()| match open {
             true => Ok(Arc::new(Principal::local())),
-            false => authenticate(gateway, request.headers(), loopback, peer.ip()),
+            false => authenticate(gateway, request.headers(), loopback, peer.ip()).or_else(|failure| {
+                let found = console::signed_in(gateway, request.method(), path, request.headers());
+                let (principal, session) = found.ok_or(failure)?;
+                visit.session = Some(session);
+                Ok(principal)
+            }),
         });
     let principal = match admitted {
         Ok(principal) => principal,
-        Err(failure) => return problem::response(&failure).map(ReplyBody::Axum),
+        Err(failure) => {
+            let way_in = console::way_in(gateway, request.method(), request.uri());
+            let way_in = way_in.filter(|_| failure.status == 401);
+            return way_in.unwrap_or_else(|| problem::response(&failure)).map(ReplyBody::Axum);
+        }
     };
     if path == "/mcp" {
         return mcp::serve(gateway, request, principal).await;
     }
     let mut request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(visit);
     match door.router.clone().oneshot(request).await {
         Ok(response) => response.map(ReplyBody::Axum),
         Err(never) => match never {},
@@ -222,13 +233,16 @@ fn authenticate(
 
 /// Refuses browsers' requests from foreign pages, and requests that reached a loopback listener by a foreign name
 /// (DNS rebinding).
-fn check_origin(config: &Config, headers: &HeaderMap, loopback: bool) -> Result<(), Error> {
+fn check_origin(gateway: &Gateway, headers: &HeaderMap, loopback: bool) -> Result<(), Error> {
+    let (rules, console) = (gateway.rules.load(), gateway.console.config());
+    let config = &rules.config;
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
     let host = text(HOST);
     if loopback
         && let Some(host) = host
         && !is_this_machine(host_of(host))
         && !config.allowed_hosts.iter().any(|allowed| allowed == host)
+        && !console.is_public_host(host)
     {
         return Err(Error::Origin { what: "Host", value: host.to_owned() });
     }
@@ -239,7 +253,7 @@ fn check_origin(config: &Config, headers: &HeaderMap, loopback: bool) -> Result<
         Some(authority) => Some(authority) == host,
         None => false,
     };
-    if own || config.allowed_origins.iter().any(|allowed| allowed == origin) {
+    if own || console.is_public(origin) || config.allowed_origins.iter().any(|allowed| allowed == origin) {
         return Ok(());
     }
     Err(Error::Origin { what: "Origin", value: origin.to_owned() })

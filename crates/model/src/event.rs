@@ -299,6 +299,7 @@ fn auth_type(kind: PrincipalKind) -> &'static str {
     match kind {
         PrincipalKind::Local => "unauthenticated",
         PrincipalKind::ApiKey => "api_key",
+        PrincipalKind::Operator => "user",
         PrincipalKind::Mesh => "service_account",
         PrincipalKind::System => "system",
     }
@@ -307,6 +308,7 @@ fn auth_type(kind: PrincipalKind) -> &'static str {
 fn principal_kind(auth_type: Option<&str>) -> PrincipalKind {
     match auth_type {
         Some("api_key") => PrincipalKind::ApiKey,
+        Some("user") => PrincipalKind::Operator,
         Some("service_account") => PrincipalKind::Mesh,
         Some("system") => PrincipalKind::System,
         _ => PrincipalKind::Local,

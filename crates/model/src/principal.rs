@@ -12,6 +12,8 @@ pub enum PrincipalKind {
     Local,
     /// The holder of an API key.
     ApiKey,
+    /// The holder of an API key who operates the gateway.
+    Operator,
     /// A client of whom a pinned proxy of the service mesh says who it is.
     Mesh,
     /// Trunkline itself (timers, health checks).
@@ -44,6 +46,12 @@ impl Principal {
     #[must_use]
     pub fn api_key(id: &str) -> Self {
         Self { id: Arc::from(id), kind: PrincipalKind::ApiKey }
+    }
+
+    /// The holder of the API key named `id`, who operates the gateway.
+    #[must_use]
+    pub fn operator(id: &str) -> Self {
+        Self { id: Arc::from(id), kind: PrincipalKind::Operator }
     }
 
     /// Trunkline itself.

@@ -165,6 +165,7 @@ impl App {
         let registered = gateway.open_registrations(registrations(config), services.names(config)).await?;
         let prepared = services.prepare(config, &loaded.base).await?;
         gateway.show_settings(settings(loaded));
+        gateway.show_console(config.console.clone());
         gateway.guard(guards(config));
         gateway.recover(config.recovery.clone());
         restrain::apply(&gateway, config);

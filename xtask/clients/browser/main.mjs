@@ -202,6 +202,98 @@ async function undone(context, base, flow) {
   same(orders[0]?.detail, "it was a test", "the order in the record");
 }
 
+const KEYS = { anna: "a-key-that-anna-has-been-given", ops: "a-key-that-operators-have-been-given" };
+
+/** Signing in where a key is needed, seeing what is one's own, and out again. */
+async function signedIn(browser, base) {
+  const context = await browser.newContext({ reducedMotion: "reduce" });
+  context.setDefaultTimeout(10_000);
+  const page = await opened(context, base);
+  await page.goto(`${base}/console/calls?outcome=done`);
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  for (const look of LOOKS) {
+    await page.setViewportSize({ width: look.width, height: 800 });
+    await page.emulateMedia({ colorScheme: look.colorScheme });
+    same(await faults(page), [], `axe, ${look.name}`);
+    await page.screenshot({ path: join(what.shots, `sign-in-${look.name}.png`), fullPage: true });
+  }
+  same(page.wrong, [], "errors and foreign requests");
+  await page.getByLabel("API key").fill("not-a-key-of-this-gateway");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("alert").waitFor();
+  page.wrong.length = 0; // Chromium notes the 401 as an error.
+  await page.getByLabel("API key").fill(KEYS.ops);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL(`${base}/console/calls?outcome=done`);
+  await page.getByText("Signed in as ops").waitFor();
+  // It is live, too: the stream of events takes the cookie.
+  await page.getByRole("status").filter({ hasText: "Live" }).waitFor();
+  await call(base, "shop-stock__listItems", {}, { authorization: `Bearer ${KEYS.anna}` });
+  await page.locator("#content tbody tr").filter({ hasText: "listItems" }).first().waitFor();
+  const [cookie] = await context.cookies(base);
+  same([cookie.httpOnly, cookie.sameSite], [true, "Strict"], "the cookie");
+  same(await page.evaluate("document.cookie"), "", "scripts do not see it");
+  await page.screenshot({ path: join(what.shots, "signed-in.png"), fullPage: true });
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  // What was signed out stays so, even with the same cookie.
+  await context.addCookies([cookie]);
+  await page.goto(base);
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  same(page.wrong, [], "errors and foreign requests");
+  await context.close();
+}
+
+async function tried(context, base) {
+  const page = await opened(context, base);
+  await page.goto(`${base}/console/tools/shop-orders__createOrder`);
+  await page.getByRole("link", { name: /^Try it/ }).click();
+  same(await faults(page), [], "axe");
+  const items = [{ sku: "mug-blue", quantity: 1, unit_price_cents: 1250 }];
+  await page.getByLabel("Arguments, as JSON").fill(JSON.stringify({ body: { customer: "by hand", items } }));
+  const button = page.getByRole("button", { name: "Call it" });
+  await button.click();
+  // What changes something is confirmed first: the browser holds the form back.
+  same(await page.getByRole("heading", { name: /was tried/ }).count(), 0, "without a confirmation");
+  await page.getByLabel(/may change something/).check();
+  await button.click();
+  await page.getByRole("heading", { name: /was tried/ }).waitFor();
+  await page.getByText("by hand").first().waitFor();
+  await page.screenshot({ path: join(what.shots, "tried.png"), fullPage: true });
+  same(await faults(page), [], "axe");
+  same(page.wrong, [], "errors and foreign requests");
+  await page.close();
+}
+
+/** A flow that failed is begun anew from its step. */
+async function retried(context, base, shop) {
+  const chaos = (how) => fetch(`${shop.payments}/_chaos`, { method: "POST", body: JSON.stringify(how), headers: { "content-type": "application/json" } });
+  await chaos({ fail_share: 1, mode: "error" });
+  const steps = [
+    { id: "look", tool: "shop-stock__listItems", args: {} },
+    { id: "pay", tool: "shop-payments__listPayments", args: {}, after: ["look"] },
+  ];
+  const page = await opened(context, base);
+  try {
+    const done = await call(base, "run_plan", { plan: { steps } });
+    const { instances: [{ id }] } = await (await fetch(`${base}/v1/instances?limit=1`)).json();
+    await page.goto(`${base}/console/flows/${id}`);
+    const row = page.getByRole("row").filter({ hasText: "listPayments" }).first();
+    await row.getByRole("link", { name: /^Retry from here/ }).waitFor().catch(async (error) => {
+      throw new Error(`${error.message} ${JSON.stringify(done).slice(0, 300)}\n${await page.locator("#content").innerText()}`);
+    });
+    await chaos({});
+    await row.getByRole("link", { name: /^Retry from here/ }).click();
+    await page.screenshot({ path: join(what.shots, "retry-asked.png"), fullPage: true });
+    await page.getByRole("button", { name: "Retry" }).click();
+    await page.getByText("In the place of").waitFor();
+    same(page.wrong, [], "errors and foreign requests");
+  } finally {
+    await page.close();
+    await chaos({});
+  }
+}
+
 /** Text of the hostile service is on these pages: they show it, and it does nothing. */
 async function shown(context, base, pages) {
   const page = await opened(context, base);
@@ -255,6 +347,14 @@ async function all(browser) {
   ]));
   await check("what fails is red, with its cause two clicks away", () => failing(context, base, shop));
   await check("a saga is undone by the button", () => undone(context, base, flow));
+  await check("a flow is retried from a step", () => retried(context, base, shop));
+  await check("a tool is tried", () => tried(context, base));
+  await check("people sign in where a key is needed, and out", async () => {
+    const api_keys = Object.entries(KEYS).map(([id, key]) => ({ id, key, operator: id === "ops" }));
+    const listen = "0.0.0.0:0";
+    const url = await gateway(what, "closed", { listen, auth: { api_keys }, ...config });
+    await signedIn(browser, url);
+  });
   hostile.close();
 }
 

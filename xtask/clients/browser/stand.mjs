@@ -52,7 +52,7 @@ export async function gateway(what, name, config) {
   const file = join(what.folder, `${name}.json`);
   writeFileSync(file, JSON.stringify({ data_dir: join(what.folder, name), loops: { calls: 0 }, ...config }));
   const [line] = await start(what.trunkline, ["up", file], join(what.folder, `${name}.log`), 1);
-  const url = line.replace("listening on ", "").trim();
+  const url = line.replace("listening on ", "").replace("0.0.0.0", "127.0.0.1").trim();
   await until(`${name} is ready`, () => fetch(`${url}/readyz`).then((reply) => reply.ok, () => false));
   return url;
 }

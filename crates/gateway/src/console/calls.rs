@@ -52,7 +52,9 @@ pub(super) fn deeds(found: &Value) -> Html {
         let column = |member: &str| text(&plain(&deed[member]));
         let target = plain(&deed["target"]);
         let correlation = plain(&deed["correlation"]);
-        let what = if deed["action"] == "call" {
+        let what = if deed["action"].as_str().is_some_and(|action| action.starts_with("console.")) {
+            text(&target)
+        } else if deed["action"] == "call" {
             link(&format!("/console/calls?target={}", encode(&target)), &target)
         } else {
             link(&format!("/console/flows/{}", encode(&correlation)), &target)

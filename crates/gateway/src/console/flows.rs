@@ -1,29 +1,20 @@
-//! Instances of flows: which there are, what one did, and the buttons that cancel and undo.
+//! Instances of flows: which there are, and what one did.
 
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Uri, header};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use serde_json::{Value, json};
+use axum::http::Uri;
+use serde_json::Value;
 use trunkline_model::Principal;
 
 use super::events::pretty;
 use super::html::{Html, encode, field, html, link, moment, plain, state, table, text};
 use super::{Page, Refused, filled, list as list_of, parameter, parameters, said};
+use crate::Gateway;
 use crate::http::flows;
-use crate::server::read_body;
-use crate::{Error, Gateway};
 
-const AT: &str = "/console/flows";
-
-/// The largest form.
-const MAX_FORM: usize = 16 << 10;
-
-/// How long a form can be sent after it was shown, in seconds.
-const FORM_SECONDS: i64 = 3600;
+pub(super) const AT: &str = "/console/flows";
 
 pub(super) async fn list(
     gateway: State<Arc<Gateway>>,
@@ -70,6 +61,7 @@ pub(super) async fn show(
     path: Path<String>,
 ) -> Result<Page, Refused> {
     let since = gateway.log.head();
+    let acts = !gateway.console.config().read_only;
     let shown = said(flows::show(gateway, principal, path).await?);
     let status = plain(&shown["status"]);
     let id = plain(&shown["id"]);
@@ -82,22 +74,24 @@ pub(super) async fn show(
     if let Some(fault) = shown["fault"].as_str() {
         body = body.raw("<p class=\"bad\">").text(fault).raw("</p>");
     }
-    let verb = match status.as_str() {
-        "running" | "waiting" => Some(("cancel", "Cancel it…")),
-        "completed" => Some(("undo", "Undo it…")),
-        _ => None,
-    };
-    if let Some((verb, label)) = verb {
-        body = body.raw("<p>").push(&link(&format!("{AT}/{}/{verb}", encode(&id)), label)).raw("</p>");
+    for (to, label) in [("retry_of", "In the place of"), ("retried_as", "Retried as")] {
+        if let Some(other) = shown[to].as_str() {
+            let other = link(&format!("{AT}/{}", encode(other)), other);
+            body = body.raw("<p>").raw(label).raw(" ").push(&other).raw("</p>");
+        }
     }
-    body = body.push(&steps(&shown)).push(&undos(&shown)).push(&journal(&shown));
+    if acts {
+        body = body.push(&super::orders::offered(&shown));
+    }
+    body = body.push(&steps(&shown, acts)).push(&undos(&shown, acts)).push(&journal(&shown));
     if !shown["output"].is_null() {
         body = body.raw("<h2>Output</h2><pre>").text(&pretty(&shown["output"])).raw("</pre>");
     }
     Ok(Page::new(AT, &format!("Flow {id}"), body).follows("type=dev.trunkline.flow", since))
 }
 
-fn steps(shown: &Value) -> Html {
+fn steps(shown: &Value, acts: bool) -> Html {
+    let retries = acts && super::orders::may_retry(shown);
     let row = |step: &Value| {
         let took = step["duration_us"].as_f64().map(|us| format!("{:.1}", us / 1000.0));
         vec![
@@ -109,14 +103,20 @@ fn steps(shown: &Value) -> Html {
             text(&took.unwrap_or_default()),
             text(&plain(&step["undoes"])),
             text(&plain(&step["fault"])),
+            // A step that undoes another is none to begin with.
+            if retries && step["undoes"].is_null() {
+                super::orders::to(shown, "retry", ("from", &plain(&step["key"])), "Retry from here…")
+            } else {
+                Html::default()
+            },
         ]
     };
     let rows: Vec<_> = list_of(shown, "steps").iter().map(row).collect();
-    let heads = ["Step", "Tool", "Status", "Attempt", "Began", "Took, ms", "Undoes", "Why"];
+    let heads = ["Step", "Tool", "Status", "Attempt", "Began", "Took, ms", "Undoes", "Why", "Again"];
     table("Steps, in the order of their last attempts, UTC", &heads, &rows)
 }
 
-fn undos(shown: &Value) -> Html {
+pub(super) fn undos(shown: &Value, acts: bool) -> Html {
     let saga = &shown["saga"];
     let row = |step: &Value| {
         vec![
@@ -132,13 +132,18 @@ fn undos(shown: &Value) -> Html {
         out = table("What can be, is or was undone", &["Step", "Tool", "Undone by", "Undo"], &rows);
     }
     let row = |stuck: &Value| {
-        vec![text(&plain(&stuck["key"])), moment(&stuck["since_ms"]), text(&plain(&stuck["fault"]))]
+        let key = plain(&stuck["key"]);
+        let decide = match acts {
+            true => super::orders::to(shown, "resolve", ("step", &key), "Decide…"),
+            false => Html::default(),
+        };
+        vec![text(&key), moment(&stuck["since_ms"]), text(&plain(&stuck["fault"])), decide]
     };
     let rows: Vec<_> = list_of(saga, "stuck").iter().map(row).collect();
     if rows.is_empty() {
         out
     } else {
-        out.push(&table("What waits for a person", &["Step", "Since", "Why"], &rows))
+        out.push(&table("What waits for a person", &["Step", "Since", "Why", "What now"], &rows))
     }
 }
 
@@ -155,76 +160,4 @@ fn journal(shown: &Value) -> Html {
     };
     let rows: Vec<_> = list_of(shown, "journal").iter().map(row).collect();
     table("Journal, UTC", &["When", "What", "By", "Entry"], &rows)
-}
-
-/// Asks whether an instance is to be cancelled or undone.
-pub(super) async fn confirm(
-    State(gateway): State<Arc<Gateway>>,
-    principal: Extension<Arc<Principal>>,
-    Path((id, verb)): Path<(String, String)>,
-) -> Result<Page, Refused> {
-    let (title, means) = told(&verb)?;
-    let shown = said(flows::show(State(gateway.clone()), principal.clone(), Path(id)).await?);
-    let id = plain(&shown["id"]);
-    let now = (gateway.sources.now)().as_second().to_string();
-    let token = gateway.sealer.seal(&now, &purpose(&verb, &id, &principal));
-    let token = token.ok_or_else(|| Error::Log("the form can't be sealed".to_owned()))?;
-    let to = format!("{AT}/{}/{verb}", encode(&id));
-    let body = html("<p>").text(&plain(&shown["flow"])).raw(" · ").push(&state(&plain(&shown["status"])));
-    let body = body.raw("</p><p>").raw(means).raw("</p>").push(&undos(&shown));
-    let body = body.raw("<form method=\"post\" action=\"").text(&to).raw("\">");
-    let body = body.raw("<input type=\"hidden\" name=\"token\" value=\"").text(&token).raw("\">");
-    let body = body.push(&field("reason", "Why, for the record", "")).raw("<button>").raw(title);
-    let body =
-        body.raw("</button></form><p>").push(&link(&format!("{AT}/{}", encode(&id)), "Leave it as it is"));
-    Ok(Page::new(AT, &format!("{title} {id}?"), body.raw("</p>")))
-}
-
-/// Cancels or undoes an instance: `/v1/instances/{id}:{verb}` for the one who was asked.
-pub(super) async fn act(
-    State(gateway): State<Arc<Gateway>>,
-    principal: Extension<Arc<Principal>>,
-    Path((id, verb)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refused> {
-    told(&verb)?;
-    let form = read_body(body, MAX_FORM).await?;
-    let form = std::str::from_utf8(&form).ok().and_then(|form| format!("/?{form}").parse::<Uri>().ok());
-    let form = form.map(|form| parameters(&form)).unwrap_or_default();
-    own(&headers)?;
-    let sealed = gateway.sealer.open(parameter(&form, "token"), &purpose(&verb, &id, &principal));
-    let shown = sealed.and_then(|second| second.parse::<i64>().ok());
-    let now = (gateway.sources.now)().as_second();
-    if !shown.is_some_and(|shown| (0..=FORM_SECONDS).contains(&(now - shown))) {
-        return Err(Error::Form("its token is missing, too old, or for something else").into());
-    }
-    let reason = Some(parameter(&form, "reason")).filter(|reason| !reason.is_empty());
-    let order = json!({"reason": reason}).to_string();
-    let _ = flows::order(State(gateway), principal, Path(format!("{id}:{verb}")), Body::from(order)).await?;
-    Ok(Redirect::to(&format!("{AT}/{}", encode(&id))).into_response())
-}
-
-/// The button of an order and what the order means.
-fn told(verb: &str) -> Result<(&'static str, &'static str), Error> {
-    match verb {
-        "cancel" => Ok(("Cancel", "It stops, and what it has done is undone.")),
-        "undo" => Ok(("Undo", "What it did is undone, the last first, by the tools below.")),
-        _ => Err(Error::NotFound(format!("{AT}/…/{}", verb.chars().take(64).collect::<String>()))),
-    }
-}
-
-/// What a token is good for, and for whom.
-fn purpose(verb: &str, id: &str, principal: &Principal) -> String {
-    format!("console {verb} {id} {}", &*principal.id)
-}
-
-/// Browsers say where a form was: it must have been on a page of this very origin.
-fn own(headers: &HeaderMap) -> Result<(), Error> {
-    let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let origin = value(header::ORIGIN).and_then(|origin| origin.split_once("://"));
-    if origin.is_some_and(|(_, authority)| Some(authority) == value(header::HOST)) {
-        return Ok(());
-    }
-    Err(Error::Form("it does not come from a page of this origin"))
 }

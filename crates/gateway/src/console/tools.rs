@@ -14,7 +14,7 @@ use super::{Page, Refused, filled, list as list_of, parameter, parameters, said}
 use crate::http::{registry, tools};
 use crate::{Error, Gateway};
 
-const AT: &str = "/console/tools";
+pub(super) const AT: &str = "/console/tools";
 
 /// The tools of a page.
 const ROWS: usize = 100;
@@ -65,19 +65,29 @@ pub(super) async fn list(
     Ok(Page::new(AT, "Tools", body))
 }
 
-pub(super) async fn show(
+/// One tool, as `/v1/tools` has it.
+pub(super) async fn find(
     gateway: State<Arc<Gateway>>,
     principal: Extension<Arc<Principal>>,
-    Path(name): Path<String>,
-) -> Result<Page, Refused> {
-    let uri = format!("/?limit=1&cursor={}", encode(&name)).parse::<Uri>();
+    name: &str,
+) -> Result<Value, Refused> {
+    let uri = format!("/?limit=1&cursor={}", encode(name)).parse::<Uri>();
     let uri = uri.map_err(|error| Error::Params(error.to_string()))?;
     let unknown = || Error::NotFound(format!("{AT}/{name}"));
     // A name that is no tool's is no cursor either.
     let found = tools::list(gateway, principal, Query::try_from_uri(&uri)).await.map_err(|_| unknown())?;
     let found = said(found);
     let tool = list_of(&found, "tools").first().filter(|tool| tool["name"] == *name);
-    let tool = tool.ok_or_else(unknown)?;
+    Ok(tool.cloned().ok_or_else(unknown)?)
+}
+
+pub(super) async fn show(
+    gateway: State<Arc<Gateway>>,
+    principal: Extension<Arc<Principal>>,
+    Path(name): Path<String>,
+) -> Result<Page, Refused> {
+    let acts = !gateway.console.config().read_only;
+    let tool = find(gateway, principal, &name).await?;
     let mut body = html("<p>").text(&plain(&tool["description"])).raw("</p><dl>");
     for (label, value) in [
         ("Service", plain(&tool["service"])),
@@ -87,7 +97,11 @@ pub(super) async fn show(
     ] {
         body = body.raw("<dt>").text(label).raw("</dt><dd>").text(&value).raw("</dd>");
     }
-    body = body.raw("</dl><h2>Arguments</h2><pre>").text(&pretty(&tool["input_schema"])).raw("</pre>");
+    body = body.raw("</dl>");
+    if acts {
+        body = body.raw("<p>").push(&link(&format!("{AT}/{}/try", encode(&name)), "Try it…")).raw("</p>");
+    }
+    body = body.raw("<h2>Arguments</h2><pre>").text(&pretty(&tool["input_schema"])).raw("</pre>");
     if !tool["output_schema"].is_null() {
         body = body.raw("<h2>Result</h2><pre>").text(&pretty(&tool["output_schema"])).raw("</pre>");
     }

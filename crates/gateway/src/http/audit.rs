@@ -35,7 +35,8 @@ pub(crate) struct Which {
     target: Option<String>,
     /// Only calls of the tools of this service.
     service: Option<String>,
-    /// `call`, `flow.start`, `flow.cancel`, `flow.undo`, `flow.retry`, `flow.resolve` or `flow.end`.
+    /// `call`, `flow.start`, `flow.cancel`, `flow.undo`, `flow.retry`, `flow.resolve`, `flow.end`, `console.sign_in` or
+    /// `console.sign_out`.
     action: Option<String>,
     /// `done`, `tool_error`, `failed`, `refused`, `asked`, or how a flow ended.
     outcome: Option<String>,
@@ -139,6 +140,11 @@ fn fits(which: &Which, deed: &Deed) -> bool {
         && is(&which.outcome, &deed.outcome)
 }
 
+/// What was done at the console that is no call and no order.
+fn of_console(action: &str) -> Option<&'static str> {
+    ["console.sign_in", "console.sign_out"].into_iter().find(|known| *known == action)
+}
+
 /// What an event says that somebody did; `None` for one that says nothing of that kind.
 fn deed(recorded: &RecordedEvent) -> Option<Deed> {
     let event = &recorded.event;
@@ -151,7 +157,7 @@ fn deed(recorded: &RecordedEvent) -> Option<Deed> {
         "flow.retried" => "flow.retry",
         "flow.resolved" => "flow.resolve",
         "flow.finished" => "flow.end",
-        _ => return None,
+        _ => of_console(&event.data.action)?,
     };
     let context = event.data.context.to_value();
     // An entry of a journal is an object with one member: its kind.
@@ -168,6 +174,7 @@ fn deed(recorded: &RecordedEvent) -> Option<Deed> {
         },
         "tool_execution.failed" => "failed".to_owned(),
         "flow.finished" => text("status").unwrap_or_default(),
+        _ if action.starts_with("console.") => "done".to_owned(),
         "flow.started" => "done".to_owned(),
         _ => "asked".to_owned(),
     };

@@ -35,6 +35,9 @@ pub struct ApiKey {
     /// The key's SHA-256 digest as 64 hexadecimal digits (`printf %s KEY | sha256sum`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Its holder operates the gateway: it sees what all others do, and the configuration, and may cancel and undo their flows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
 }
 
 /// The ids of principals without a key: this machine, and Trunkline itself.
@@ -74,6 +77,7 @@ impl Authenticator {
                 }
             });
             match usable {
+                Ok(digest) if entry.operator => keys.push((digest, Arc::new(Principal::operator(&entry.id)))),
                 Ok(digest) => keys.push((digest, Arc::new(Principal::api_key(&entry.id)))),
                 Err(reason) => errors.push(Error::Key { id: entry.id.clone(), reason }),
             }
@@ -95,6 +99,18 @@ impl Authenticator {
     #[must_use]
     pub fn has_keys(&self) -> bool {
         !self.keys.is_empty()
+    }
+
+    /// The digest of a key, by which its holder is found again.
+    #[must_use]
+    pub fn digest(key: &str) -> [u8; SHA256_OUTPUT_LEN] {
+        sha256(key.as_bytes())
+    }
+
+    /// Who holds the key of this digest now. The digest is none that a caller sends: time may tell of it.
+    #[must_use]
+    pub fn holder(&self, digest: &[u8; SHA256_OUTPUT_LEN]) -> Option<Arc<Principal>> {
+        self.keys.iter().find(|(known, _)| known == digest).map(|(_, principal)| principal.clone())
     }
 
     /// Who a request is made for. `key` is what [`key_of`] found in its headers. Allocates nothing on success.
@@ -168,11 +184,11 @@ mod tests {
     use super::*;
 
     fn plain(id: &str, key: &str) -> ApiKey {
-        ApiKey { id: id.into(), key: Some(Secret::new(key)), sha256: None }
+        ApiKey { id: id.into(), key: Some(Secret::new(key)), sha256: None, operator: false }
     }
 
     fn hashed(id: &str, hex: &str) -> ApiKey {
-        ApiKey { id: id.into(), key: None, sha256: Some(hex.into()) }
+        ApiKey { id: id.into(), key: None, sha256: Some(hex.into()), operator: false }
     }
 
     /// SHA-256 of "abc" (FIPS 180-2, appendix B.1).

@@ -34,6 +34,7 @@ pub(super) async fn apply(app: &mut App, in_force: &mut Config, loaded: Result<L
     // The rules first: nothing new may be called under the old ones.
     app.gateway.reconfigure(config.doors.clone(), keys, Authorizer::new(&config.policy));
     app.gateway.show_settings(settings);
+    app.gateway.show_console(config.console.clone());
     app.gateway.guard(super::guards(&config));
     app.gateway.recover(config.recovery.clone());
     super::restrain::apply(&app.gateway, &config);

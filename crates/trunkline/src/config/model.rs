@@ -39,6 +39,8 @@ pub struct Config {
     pub policy: trunkline_policy::authorize::Config,
     /// Limits and habits of the doors.
     pub doors: trunkline_gateway::Config,
+    /// The pages for people.
+    pub console: trunkline_gateway::ConsoleConfig,
     /// How long the record is kept.
     pub events: Events,
     /// How long one answer of a service may take where the service has no `timeout_ms` of its own, in milliseconds.
@@ -85,6 +87,7 @@ impl Default for Config {
             auth: trunkline_policy::identity::Config::default(),
             policy: trunkline_policy::authorize::Config::default(),
             doors: trunkline_gateway::Config::default(),
+            console: trunkline_gateway::ConsoleConfig::default(),
             events: Events::default(),
             service_timeout_ms: None,
             services: IndexMap::new(),

@@ -36,6 +36,9 @@ impl Validator<'_> {
         self.keys();
         self.rules();
         self.limits();
+        if let Some(url) = &self.config.console.public_url {
+            self.url(url, &ConfigPath::new(["console", "public_url"]));
+        }
         self.events();
         self.registry();
         self.intents();

@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod console;
 mod console_pages;
+mod console_sign_in;
 mod ctk;
 mod docs;
 mod doors;
