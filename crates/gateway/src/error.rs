@@ -280,9 +280,7 @@ impl From<Error> for Failure {
             Error::NoInstance { .. } => no_instance(detail),
             Error::InstanceGone { .. } => instance_gone(detail),
             Error::NotRegistered(_) => not_registered(detail),
-            error @ (Error::OverLimit { .. } | Error::Loop { .. } | Error::SignIns { .. }) => {
-                limited(error, detail)
-            }
+            error @ (Error::OverLimit { .. } | Error::Loop { .. }) => limited(error, detail),
             Error::OutcomeUnknown { call } => Self {
                 effect: EffectState::Unknown,
                 ..Self::gateway(
@@ -353,6 +351,11 @@ fn task_failure(error: &Error, detail: String) -> Failure {
 
 /// The failures that lie in the request's form.
 fn request_failure(error: Error, detail: String) -> Failure {
+    if let Error::SignIns { after } = error {
+        let next = "Wait, and sign in with a key that is known.";
+        let failure = Failure::caller("TL9109", "Too many sign-ins", detail, next);
+        return failure.status(429).retry(Retry::After(after));
+    }
     let (code, title, status, next) = match error {
         Error::TooLarge { .. } => {
             ("TL1002", "Request too large", 413, "Send less, or raise doors.max_request_bytes.")
@@ -451,12 +454,6 @@ fn limited(error: Error, detail: String) -> Failure {
     match error {
         Error::OverLimit { quota, after } => over_limit(detail, &quota, after),
         Error::Loop { pause, .. } => looping(detail, pause),
-        Error::SignIns { after } => {
-            let next = "Wait, and sign in with a key that is known.";
-            Failure::caller("TL9109", "Too many sign-ins", detail, next)
-                .status(429)
-                .retry(Retry::After(after))
-        }
         other => request_failure(other, detail),
     }
 }
