@@ -33,9 +33,8 @@ pub(crate) enum Name {
         /// Learn every other request and the tools that met it first; measure the rest.
         #[arg(long)]
         learn: bool,
-        /// This table of embeddings in place of the built-in one.
-        #[arg(long)]
-        table: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        by: crates::By,
     },
     /// How well and how fast requests in plain words become arguments of a call.
     Arguments {
@@ -46,9 +45,8 @@ pub(crate) enum Name {
     Intent {
         /// Folders with train.jsonl and queries.jsonl, or folders of such; the development sets where left out.
         folders: Vec<std::path::PathBuf>,
-        /// This table of embeddings in place of the built-in one.
-        #[arg(long)]
-        table: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        by: crates::By,
     },
     /// How many tokens a model reads and writes for some tasks: all tools listed, searched, planned.
     Tokens {
@@ -70,9 +68,9 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
         Name::Resilience => crates::run("trunkline-resilience", "guard"),
         Name::Overload => crates::doors("overload"),
         Name::Cache => crates::doors("cache"),
-        Name::Search { folders, learn, table } => crates::sets("search", folders, *learn, table.as_deref()),
-        Name::Arguments { folders } => crates::sets("arguments", folders, false, None),
-        Name::Intent { folders, table } => crates::sets("intent", folders, false, table.as_deref()),
+        Name::Search { folders, learn, by } => crates::sets("search", folders, *learn, by),
+        Name::Arguments { folders } => crates::sets("arguments", folders, false, &crates::By::default()),
+        Name::Intent { folders, by } => crates::sets("intent", folders, false, by),
         Name::Tokens { folders } => tokens::run(folders),
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),
