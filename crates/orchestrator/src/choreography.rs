@@ -4,8 +4,11 @@
 //! members wants it, and starts a *delivery*: an instance of the engine, whose identity follows from the group and the
 //! event's source and id. So looking at an event again, after a crash or because it was published twice, starts nothing
 //! anew. A delivery that fails in the end is a *dead letter* until a person has it replayed or discarded.
+//!
+//! Beside it the clock is kept: flows whose `schedule` says a time begin when it has come.
 
 mod cause;
+mod clock;
 mod dispatcher;
 pub mod letters;
 pub mod loops;
@@ -52,6 +55,8 @@ struct Shared {
     progress: Mutex<dispatcher::Progress>,
     /// Told when other rules are in force.
     changed: Notify,
+    /// Told when other flows may begin by the clock.
+    set: Notify,
 }
 
 impl Choreography {
@@ -64,6 +69,7 @@ impl Choreography {
             rules: ArcSwap::default(),
             progress: Mutex::default(),
             changed: Notify::new(),
+            set: Notify::new(),
         }))
     }
 
@@ -86,6 +92,7 @@ impl Choreography {
         self.0.engine.limit_deliveries(limits.collect());
         self.0.rules.store(Arc::new(rules));
         self.0.changed.notify_one();
+        self.0.set.notify_one();
     }
 
     /// The rules in force.

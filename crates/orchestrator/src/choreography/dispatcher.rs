@@ -25,7 +25,7 @@ const AT_ONCE: usize = 32;
 const CHECKPOINT: Duration = Duration::from_secs(1);
 
 /// The pause before something is tried again that the log did not take.
-const AGAIN: Duration = Duration::from_millis(500);
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
 /// A subscription that wants an event, or that can't say whether it does.
 type Asked = (Arc<Subscription>, Result<(), Error>);
@@ -88,9 +88,9 @@ impl Choreography {
         self.0.progress.lock().cursor
     }
 
-    /// Follows events until `closing`.
+    /// Follows events, and the clock, until `closing`.
     pub async fn run(self, closing: CancellationToken) {
-        closing.run_until_cancelled(self.follow()).await;
+        tokio::join!(closing.run_until_cancelled(self.follow()), self.keep_time(&closing));
         let progress = self.0.progress.lock().clone();
         if progress.known && !progress.groups.is_empty() {
             // Without it, some events are looked at again.
@@ -229,11 +229,7 @@ impl Choreography {
                 }
             };
             let Err(error) = done else { return };
-            let passes = match &error {
-                Error::Log(error) => Failure::from(error.clone()).retry != Retry::No,
-                _ => false,
-            };
-            if passes {
+            if passes(&error) {
                 tracing::warn!(%error, subscription = %subscription.name, "a delivery can't begin; trying again");
                 tokio::time::sleep(AGAIN).await;
             } else if hindered.is_none() {
@@ -243,6 +239,14 @@ impl Choreography {
                 return;
             }
         }
+    }
+}
+
+/// Whether what went wrong may be right when it is tried again.
+pub(super) fn passes(error: &Error) -> bool {
+    match error {
+        Error::Log(error) => Failure::from(error.clone()).retry != Retry::No,
+        _ => false,
     }
 }
 

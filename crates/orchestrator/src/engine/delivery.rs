@@ -1,5 +1,6 @@
 //! Instances whose identity follows from what they are of, so that each begins once however often that is tried:
-//! deliveries of events, so many at a time, and those that a step begins and does not wait for.
+//! deliveries of events, so many at a time, those that the clock begins, and those that a step begins and does not wait
+//! for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -75,6 +76,15 @@ impl Engine {
         let Start { workflow, input, principal } = start;
         let started = Started { cause: Some(Box::new(cause)), ..Started::of(&workflow, input) };
         self.begin_once(id, started, workflow, principal).await
+    }
+
+    /// Starts what the clock says. Its start is durable when this returns; `None` where it had been started before.
+    ///
+    /// # Errors
+    /// Where the log takes nothing.
+    pub(crate) async fn occur(&self, id: InstanceId, start: Start) -> Result<Option<Instance>, Error> {
+        let Start { workflow, input, principal } = start;
+        self.begin_once(id, Started::of(&workflow, input), workflow, principal).await
     }
 
     /// Begins an instance whose identity follows from what it is of. Its start is durable when this returns; `None` where

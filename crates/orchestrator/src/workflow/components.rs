@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -74,15 +76,18 @@ pub struct Extension {
     pub after: TaskList,
 }
 
+/// The shortest time from one instance to the next that a schedule may ask for.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// When a workflow starts by itself.
 #[derive(Clone, Debug)]
 pub enum Schedule {
-    /// Each time this long after the last start.
-    Every(DurationOf),
+    /// At every multiple of this, counted from 1970.
+    Every(Duration),
     /// As a cron expression says.
-    Cron(Arc<str>),
+    Cron(Arc<Crontab>),
     /// Each time this long after the last end.
-    After(DurationOf),
+    After(Duration),
     /// When events come; they are its input, as a list.
     On(Consumption, ReadAs),
 }
@@ -235,9 +240,9 @@ fn extension(item: Node<'_>) -> Option<Extension> {
 pub(super) fn schedule(node: Node<'_>) -> Option<Schedule> {
     let members = node.object()?;
     let schedule = match members.exactly_one(&["every", "cron", "after", "on"]) {
-        Some("every") => members.optional("every", duration::read).map(Schedule::Every),
-        Some("cron") => members.optional("cron", Node::name).map(Schedule::Cron),
-        Some("after") => members.optional("after", duration::read).map(Schedule::After),
+        Some("every") => members.optional("every", pause).map(Schedule::Every),
+        Some("cron") => members.optional("cron", cron).map(Schedule::Cron),
+        Some("after") => members.optional("after", pause).map(Schedule::After),
         Some(_) => {
             let read = members.optional("read", events::read_as).unwrap_or_default();
             members.optional("on", events::consumption).map(|events| Schedule::On(events, read))
@@ -246,6 +251,31 @@ pub(super) fn schedule(node: Node<'_>) -> Option<Schedule> {
     };
     members.finish();
     schedule
+}
+
+/// How long it is from one instance to the next: there is no input yet that it could be computed from.
+fn pause(node: Node<'_>) -> Option<Duration> {
+    match duration::read(node)? {
+        DurationOf::Fixed(pause) if pause >= SHORTEST => Some(pause),
+        _ => node.unexpected("a duration of a second or more, such as PT15M"),
+    }
+}
+
+fn cron(node: Node<'_>) -> Option<Arc<Crontab>> {
+    let text = node.text()?;
+    let mut options = ParseOptions::default();
+    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+    let read = cronexpr::parse_crontab_with(text, options);
+    // One that names no day that there is (30 February) never comes.
+    let read = read
+        .and_then(|crontab| crontab.find_next(MakeTimestamp(jiff::Timestamp::UNIX_EPOCH)).map(|_| crontab));
+    match read {
+        Ok(crontab) => Some(Arc::new(crontab)),
+        Err(error) => {
+            tracing::debug!(%error, "a cron expression can't be used");
+            node.unexpected("a cron expression that comes to pass: minute, hour, day of the month, month, day of the week, and perhaps a time zone, such as 30 6 * * 1-5 Europe/Berlin")
+        }
+    }
 }
 
 /// Only the default is known here.

@@ -179,8 +179,11 @@ impl Validator<'_> {
         for name in flows.webhooks.keys() {
             self.name(name, &ConfigPath::new(["flows", "webhooks", name]));
         }
-        // Whether they can be read is found out where they are put in force.
-        let definitions = crate::app::definitions(flows).unwrap_or_default();
+        let definitions = crate::app::definitions(flows).unwrap_or_else(|error| {
+            let fix = "`trunkline flow check FILE` says everything that is wrong with a workflow.";
+            self.invalid(format!("{error:#}"), fix, &ConfigPath::new(["flows", "definitions"]));
+            Vec::new()
+        });
         for path in event_loops(flows, &definitions) {
             let fix = "Break it with a filter, or see that it ends: flows.loops stops it later";
             self.warn(

@@ -29,6 +29,7 @@ mod recovery;
 mod registrations;
 mod reload;
 mod resilience;
+mod schedules;
 mod search;
 mod sources;
 mod stdio;
