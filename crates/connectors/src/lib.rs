@@ -8,6 +8,7 @@ mod error;
 pub mod health;
 pub mod http_client;
 pub mod mcp;
+pub mod models;
 pub mod openapi;
 mod per_thread;
 pub mod process;

@@ -14,6 +14,7 @@ mod spans;
 mod tokens;
 pub mod training;
 mod weights;
+mod written;
 
 use std::ops::Range;
 
@@ -80,6 +81,8 @@ pub enum Source {
     Default,
     /// The caller was asked for it.
     Answer,
+    /// A model wrote it, and the request doesn't say it.
+    Written,
 }
 
 /// A value and why it was taken.

@@ -49,7 +49,7 @@ pub use guards::GuardsConfig;
 pub use http::settings::Setting;
 pub use leases::LeaseConfig;
 pub use limits::{Each, Limit, Price};
-pub use meta_tools::{IntentConfig, Listing, Show};
+pub use meta_tools::{ArgumentModel, IntentConfig, Listing, Prompt, Show, Writer};
 pub use observer::Observer;
 pub use priorities::{PrioritiesConfig, PriorityRule};
 pub use recovery::RecoveryConfig;

@@ -22,7 +22,7 @@ use trunkline_model::{
 };
 
 use crate::{Error, Gateway};
-pub use ask::IntentConfig;
+pub use ask::{ArgumentModel, IntentConfig, Prompt, Writer};
 pub(crate) use ask::{Conversations, Forms, Intentions, SAID, STREAM};
 pub use listing::{Listing, Show};
 pub(crate) use listing::{is_listed, tokens};

@@ -1,6 +1,7 @@
 //! The wiring: builds every part from the configuration and runs it. Tasks are spawned here and nowhere else but for
 //! what a single call needs.
 
+mod assistant;
 mod children;
 mod choreography;
 pub mod endpoints;

@@ -1,5 +1,6 @@
 //! The configuration: one typed model, read from YAML, TOML, JSON or XML, in layers: defaults, file, environment, flags.
 
+mod assistant;
 mod choreography;
 mod finding;
 mod flows;
@@ -16,6 +17,7 @@ mod specification;
 mod validate;
 mod watch;
 
+pub use assistant::Model;
 pub(crate) use choreography::rules as event_rules;
 pub use choreography::{Loops, Outgoing, Scheme, Subscription, Webhook};
 pub use finding::{Finding, Level};

@@ -6,6 +6,7 @@ mod elicit;
 mod forms;
 mod intents;
 mod memory;
+mod model;
 mod told;
 mod understand;
 
@@ -22,6 +23,7 @@ pub(crate) use forms::Forms;
 pub use intents::IntentConfig;
 pub(crate) use intents::Intentions;
 pub(crate) use memory::{Conversations, SAID, STREAM};
+pub use model::{ArgumentModel, Prompt, Writer};
 use told::{told, with_meaning};
 use understand::{Hearing, Meaning, Wish};
 
@@ -69,6 +71,7 @@ pub(super) async fn execute(
     if !entities.is_empty() {
         gateway.said(context, Event::Mentioned { at: now, entities });
     }
+    gateway.write_arguments(&mut wishes, &hearing).await;
     gateway.ask_back(&mut wishes, &hearing).await;
     let ready: Vec<(&ToolEntry, Json)> = wishes.iter().filter_map(call_of).collect();
     let reads = ready.iter().all(|(entry, _)| entry.tool.spec().effects.read_only);

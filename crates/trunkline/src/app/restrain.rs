@@ -1,4 +1,4 @@
-//! Limits, loops, priorities, intents and the cache, put in force as the configuration says.
+//! Limits, loops, priorities, intents, the model and the cache, put in force as the configuration says.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ pub(super) fn apply(gateway: &Arc<Gateway>, config: &Config) {
     if let Err(error) = gateway.intend(&config.intents) {
         tracing::error!(%error, "not all intents are known");
     }
+    super::assistant::apply(gateway, config);
     gateway.prioritize(&config.priorities);
     let kept = config.services.iter().filter_map(|(name, service)| {
         let cache = service.cache.clone()?;

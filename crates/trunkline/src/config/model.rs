@@ -71,6 +71,9 @@ pub struct Config {
     /// What people say in plain words or as commands, by the name of what they mean by it.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub intents: IndexMap<String, trunkline_gateway::IntentConfig>,
+    /// A model that fills in arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<super::Model>,
     /// Chains of tools.
     pub flows: super::Flows,
     /// Programs that are started before the services and end with the gateway, by name.
@@ -102,6 +105,7 @@ impl Default for Config {
             search: Search::default(),
             telemetry: trunkline_telemetry::Config::default(),
             intents: IndexMap::new(),
+            model: None,
             flows: super::Flows::default(),
             children: IndexMap::new(),
         }

@@ -6,6 +6,7 @@ mod sources;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use trunkline_connectors::http_client::HttpClient;
 use trunkline_policy::{Authenticator, Glob};
 
 use super::choreography::loops as event_loops;
@@ -42,6 +43,7 @@ impl Validator<'_> {
         self.events();
         self.registry();
         self.intents();
+        self.model();
         for (name, service) in &config.services {
             let path = ConfigPath::new(["services", name]);
             self.name(name, &path);
@@ -110,6 +112,24 @@ impl Validator<'_> {
                 let message = format!("the key is shorter than {SHORT_KEY} characters and can be guessed");
                 self.warn(message, "Make one with `openssl rand -hex 32`", &path.join(index.to_string()));
             }
+        }
+    }
+
+    fn model(&mut self) {
+        let Some(model) = &self.config.model else { return };
+        let path = ConfigPath::new(["model"]);
+        let Ok(http) = HttpClient::new() else { return };
+        if let Err(error) = model.chat(&http) {
+            let fix = "Write one endpoint: { openai: { url: \"http://127.0.0.1:8080/v1\", model: NAME } }.";
+            self.invalid(error.to_string(), fix, &path);
+        }
+        if model.timeout_ms == 0 {
+            let fix = "Write a number above 0.";
+            self.invalid("0 would leave the model no time", fix, &path.join("timeout_ms"));
+        }
+        if model.max_tokens == 0 {
+            let fix = "Write a number above 0.";
+            self.invalid("0 would leave the model no room", fix, &path.join("max_tokens"));
         }
     }
 

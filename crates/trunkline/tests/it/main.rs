@@ -23,6 +23,7 @@ mod life;
 mod limits;
 mod mesh;
 mod meta_tools;
+mod models;
 mod propose;
 mod questions;
 mod recovery;

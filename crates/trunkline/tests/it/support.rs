@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod mcp;
 pub(crate) mod process;
+pub(crate) mod scripted_model;
 pub(crate) mod shop;
 pub(crate) mod upstream;
 

@@ -7,6 +7,7 @@ use trunkline_discovery::arguments::{Found, Source};
 use trunkline_model::{Json, Outcome, ToolResult};
 
 use super::super::signature::{cut, effects, signature, summary};
+use super::model::By;
 use super::understand::{Aim, Meaning, Plan, Wish};
 
 /// The member of a result's `_meta` that says what was understood.
@@ -60,7 +61,7 @@ pub(super) fn told(wishes: &[Wish<'_>]) -> ToolResult {
             }
             Meaning::This(plan) => {
                 missing |= planned(&mut text, wish.text, plan);
-                let Plan { aim, filled } = &**plan;
+                let Plan { aim, filled, .. } = &**plan;
                 calls.push(json!({"name": &*aim.entry.name, "arguments": filled.arguments}));
             }
         }
@@ -78,10 +79,13 @@ pub(super) fn told(wishes: &[Wish<'_>]) -> ToolResult {
 
 /// A call that was understood, and what is to be asked about it. Returns whether there is something.
 fn planned(text: &mut String, words: &str, plan: &Plan) -> bool {
-    let Plan { aim, filled } = plan;
+    let Plan { aim, filled, by } = plan;
     let does = effects(aim.entry.tool.spec().effects);
     let _ = writeln!(text, "{} {} [{does}]", aim.entry.name, filled.arguments);
     let _ = writeln!(text, "  {}", because(aim));
+    if let By::Instead(why) = by {
+        let _ = writeln!(text, "  Read without the model: {}", cut(why, 200));
+    }
     for found in &filled.found {
         match &found.source {
             Source::Request(span) if found.confidence < LIKELY => {
@@ -93,7 +97,12 @@ fn planned(text: &mut String, words: &str, plan: &Plan) -> bool {
                 let value = found.value.to_string();
                 let _ = writeln!(text, "  {} {} is from the conversation.", found.path, cut(&value, 60));
             }
-            Source::Request(_) | Source::Default | Source::Answer => {}
+            Source::Written if found.confidence < LIKELY => {
+                let value = found.value.to_string();
+                let _ =
+                    writeln!(text, "  {} {} is the model's word; is it right?", found.path, cut(&value, 60));
+            }
+            Source::Request(_) | Source::Default | Source::Answer | Source::Written => {}
         }
     }
     if let Some(question) = filled.question() {
@@ -109,6 +118,16 @@ fn because(aim: &Aim) -> String {
     format!("{intent}{:.0} % sure: {}", 100.0 * aim.confidence, cut(&aim.why, 160))
 }
 
+/// Who read the arguments, where a model should have.
+fn with_reader(mut told: Value, plan: &Plan) -> Value {
+    match &plan.by {
+        By::Ours => {}
+        By::Model => told["arguments_by"] = json!("model"),
+        By::Instead(why) => told["without_model"] = json!(cut(why, 200)),
+    }
+    told
+}
+
 /// What was understood of each wish, for programs.
 fn understood(wishes: &[Wish<'_>]) -> Vec<Value> {
     let rounded = |confidence: f32| (f64::from(confidence) * 1e3).round() / 1e3;
@@ -122,7 +141,7 @@ fn understood(wishes: &[Wish<'_>]) -> Vec<Value> {
         let mut told = match &wish.meaning {
             Meaning::Nothing(nothing) => json!({"intent": null, "confidence": rounded(nothing.confidence)}),
             Meaning::Unclear(aims) => json!({"choices": aims.iter().map(aimed).collect::<Vec<_>>()}),
-            Meaning::This(plan) => aimed(&plan.aim),
+            Meaning::This(plan) => with_reader(aimed(&plan.aim), plan),
         };
         told["text"] = json!(cut(wish.text.trim(), 200));
         told

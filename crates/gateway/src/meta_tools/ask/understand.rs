@@ -9,6 +9,7 @@ use trunkline_model::CallContext;
 
 use super::super::SERVICE;
 use super::intents::{Intended, IntentConfig, Meant, is_flow};
+use super::model::By;
 use crate::Gateway;
 
 /// From where on a tool is near enough to be meant.
@@ -78,6 +79,7 @@ pub(super) struct Aim {
 pub(super) struct Plan {
     pub(super) aim: Aim,
     pub(super) filled: Filled,
+    pub(super) by: By,
 }
 
 /// Who asks, and what was said before.
@@ -223,7 +225,7 @@ impl Gateway {
             aim.fixed.insert(whole, json!(text));
         }
         let filled = self.filled(&aim, text, &self.known(text, hearing));
-        Some(Meaning::This(Box::new(Plan { aim, filled })))
+        Some(Meaning::This(Box::new(Plan { aim, filled, by: By::Ours })))
     }
 
     /// The flow of a name, where the caller may run it.
@@ -248,7 +250,7 @@ impl Gateway {
             Intended::This(meant) => self.aim_of(&meant.config).map(|entry| {
                 let aim = Aim::of(entry, meant, None);
                 let filled = self.filled(&aim, text, &known);
-                Meaning::This(Box::new(Plan { aim, filled }))
+                Meaning::This(Box::new(Plan { aim, filled, by: By::Ours }))
             }),
             Intended::Unclear(some) => {
                 let aim = |meant: Meant| Some(Aim::of(self.aim_of(&meant.config)?, meant, None));
@@ -336,7 +338,7 @@ fn names(found: &Found, text: &str, asks: bool) -> bool {
             asks && words.bytes().any(|letter| letter.is_ascii_digit())
         }
         Source::Conversation => true,
-        Source::Default | Source::Answer => false,
+        Source::Default | Source::Answer | Source::Written => false,
     }
 }
 
@@ -355,7 +357,7 @@ fn choose(mut choices: Vec<Choice>, chance: f32) -> Meaning {
     if choices.len() == 1 || choices.iter().all(|choice| choice.reads()) && choices[0].filled.call().is_some()
     {
         let Choice { aim, filled, .. } = choices.swap_remove(0);
-        return Meaning::This(Box::new(Plan { aim, filled }));
+        return Meaning::This(Box::new(Plan { aim, filled, by: By::Ours }));
     }
     Meaning::Unclear(choices.into_iter().map(|choice| choice.aim).collect())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -21,7 +21,7 @@ pub(crate) struct Upstream {
     shared: Arc<Shared>,
 }
 
-type Answers = Box<dyn Fn(&Request<Incoming>) -> Answer + Send>;
+type Answers = Box<dyn Fn(&Request<Bytes>) -> Answer + Send>;
 
 struct Shared {
     asked: AtomicUsize,
@@ -32,7 +32,7 @@ struct Shared {
 
 impl Upstream {
     /// Starts it on a free port.
-    pub(crate) async fn start(answer: impl Fn(&Request<Incoming>) -> Answer + Send + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Request<Bytes>) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
@@ -58,7 +58,7 @@ impl Upstream {
     }
 
     /// Answers in another way from now on.
-    pub(crate) fn answers(&self, answer: impl Fn(&Request<Incoming>) -> Answer + Send + 'static) {
+    pub(crate) fn answers(&self, answer: impl Fn(&Request<Bytes>) -> Answer + Send + 'static) {
         *self.shared.answer.lock() = Box::new(answer);
     }
 
@@ -66,6 +66,11 @@ impl Upstream {
     pub(crate) fn let_through(&self, requests: usize) {
         self.shared.gate.forget_permits(usize::MAX >> 4);
         self.shared.gate.add_permits(requests);
+    }
+
+    /// Where it is, without a path.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// A service of the configuration: `GET /read?a=…` is the tool `read`, `GET /other` `other`, `POST /write` `write`.
@@ -103,6 +108,8 @@ async fn reply(
     shared.asked.fetch_add(1, Ordering::SeqCst);
     let permit = shared.gate.acquire().await.unwrap();
     permit.forget();
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, body.collect().await?.to_bytes());
     let (status, headers, body) = (shared.answer.lock())(&request);
     let mut response = Response::builder().status(status).header("content-type", "application/json");
     for (name, value) in headers {
