@@ -42,6 +42,7 @@ pub use lower::LeftOut;
 pub use operation::{Request, request};
 pub use preview::{Preview, PreviewTool, preview};
 pub use service::{OpenApi, Runner, build};
+pub use token::Token;
 
 /// How this connector names itself to services.
 const USER_AGENT: &str = concat!("trunkline/", env!("CARGO_PKG_VERSION"));

@@ -70,7 +70,8 @@ pub struct EndpointCall {
     pub kind: &'static str,
     /// The task's `with`, all expressions evaluated.
     pub with: Value,
-    /// What proves who asks: `{"basic": {username, password}}`, `{"bearer": {token}}` or null. Never to be logged.
+    /// What proves who asks: an authentication policy of the workflow language with all expressions evaluated, such as
+    /// `{"basic": {username, password}}`, or `{"basic": {"use": NAME}}` of a secret; or null. Never to be logged.
     pub credentials: Value,
     /// The key under which the endpoint may recognise a repeated call.
     pub idempotency_key: Arc<str>,

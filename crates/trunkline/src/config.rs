@@ -21,7 +21,7 @@ pub use assistant::Model;
 pub(crate) use choreography::rules as event_rules;
 pub use choreography::{Loops, Outgoing, Scheme, Subscription, Webhook};
 pub use finding::{Finding, Level};
-pub use flows::{FlowLimit, FlowTool, FlowUndo, Flows};
+pub use flows::{FlowLimit, FlowSecret, FlowTool, FlowUndo, Flows};
 pub use format::Format;
 pub use load::{Flags, Loaded, convert, find, load, load_or_default, load_text};
 pub use model::{Child, Config, Events, Listen, Log, LogFormat, Registry, Service};

@@ -43,10 +43,13 @@ pub(super) struct TokenSource {
     fetching: tokio::sync::Mutex<()>,
 }
 
+/// An access token.
 #[derive(Clone, Debug)]
-struct Token {
-    authorization: HeaderValue,
-    fresh_until: Instant,
+pub struct Token {
+    /// The value of `Authorization` that it makes.
+    pub authorization: HeaderValue,
+    /// Until when it is to be used.
+    pub fresh_until: Instant,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +59,34 @@ struct TokenAnswer {
     token_type: Option<String>,
     #[serde(default)]
     expires_in: Option<serde_json::Value>,
+}
+
+impl Token {
+    /// Of a token endpoint's answer (RFC 6749, section 5).
+    ///
+    /// # Errors
+    /// In words, what the endpoint answered instead.
+    pub fn read(answer: &Answer) -> Result<Self, String> {
+        if !answer.status.is_success() {
+            let said = shortened(&String::from_utf8_lossy(&answer.body), 300);
+            return Err(format!("{} {said}", answer.status));
+        }
+        let token: TokenAnswer = serde_json::from_slice(&answer.body)
+            .map_err(|error| format!("the answer is not a token: {error}"))?;
+        if token.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return Err("the token is not a bearer token".to_owned());
+        }
+        let life = token.expires_in.as_ref().and_then(|life| match life {
+            serde_json::Value::String(text) => text.parse().ok(),
+            other => other.as_u64(),
+        });
+        let life = life.map_or(DEFAULT_LIFE, |seconds| Duration::from_secs(seconds.min(30 * 86_400)));
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.access_token))
+            .map_err(|_| "the token has characters that HTTP can't carry".to_owned())?;
+        authorization.set_sensitive(true);
+        let fresh_until = Instant::now() + life.saturating_sub(MARGIN.min(life / 10));
+        Ok(Self { authorization, fresh_until })
+    }
 }
 
 impl TokenSource {
@@ -119,25 +150,7 @@ impl TokenSource {
         if matches!(answer.status.as_u16(), 400 | 401) {
             answer = self.ask(deadline, false).await?;
         }
-        if !answer.status.is_success() {
-            let said = shortened(&String::from_utf8_lossy(&answer.body), 300);
-            return Err(self.error(format!("{} {said}", answer.status)));
-        }
-        let token: TokenAnswer = serde_json::from_slice(&answer.body)
-            .map_err(|error| self.error(format!("the answer is not a token: {error}")))?;
-        if token.token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            return Err(self.error("the token is not a bearer token".to_owned()));
-        }
-        let life = token.expires_in.as_ref().and_then(|life| match life {
-            serde_json::Value::String(text) => text.parse().ok(),
-            other => other.as_u64(),
-        });
-        let life = life.map_or(DEFAULT_LIFE, |seconds| Duration::from_secs(seconds.min(30 * 86_400)));
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.access_token))
-            .map_err(|_| self.error("the token has characters that HTTP can't carry".to_owned()))?;
-        authorization.set_sensitive(true);
-        let fresh_until = Instant::now() + life.saturating_sub(MARGIN.min(life / 10));
-        Ok(Token { authorization, fresh_until })
+        Token::read(&answer).map_err(|cause| self.error(cause))
     }
 
     async fn ask(&self, deadline: Instant, basic: bool) -> Result<Answer, Error> {

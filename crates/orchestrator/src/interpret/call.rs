@@ -15,8 +15,8 @@ use crate::run::{Run, Step, Target};
 use crate::saga::scope as saga_scope;
 use crate::workflow::{
     self, Authentication, AuthenticationRef, CallTask, Credentials, Endpoint, ExternalResource, HttpCall,
-    HttpOutput, McpCall, McpTransport, OpenApiCall, ProcessInput, ProcessReturn, Run as What, RunTask, Saga,
-    ScriptSource, Transform, Uri, Workflow,
+    HttpOutput, Login, McpCall, McpTransport, OAuth2, OpenApiCall, ProcessInput, ProcessReturn, Run as What,
+    RunTask, Saga, ScriptSource, Sensitive, Transform, Uri, Workflow,
 };
 
 /// The most levels of workflows within workflows.
@@ -214,30 +214,82 @@ impl Call<'_> {
         }
     }
 
-    /// What is shown to the endpoint to prove who asks. It goes into no journal.
+    /// What proves to the endpoint who asks: a policy with all expressions evaluated, or the name of a secret that only the
+    /// endpoint's side knows. It goes into no journal.
     fn authentication(&self, policy: Option<&AuthenticationRef>) -> Result<Value, Fault> {
         let Some(policy) = policy else { return Ok(Value::Null) };
         let policy = self.run.workflow.authentication_of(policy).ok_or_else(|| {
             Fault::configuration("the authentication policy is not defined in `use.authentications`")
         })?;
-        let inline =
-            |kind: &str| Fault::configuration(format!("{kind}: secrets are not available to workflows"));
         Ok(match &**policy {
-            Authentication::Basic(Credentials::Inline(login)) => json!({
-                "basic": {
-                    "username": self.value(&login.username)?, "password": self.value(login.password.expose())?,
-                }
-            }),
-            Authentication::Bearer(Credentials::Inline(token)) => {
-                json!({"bearer": {"token": self.value(token.expose())?}})
+            Authentication::Basic(given) => {
+                json!({"basic": self.credentials(given, |login| self.login(login))?})
             }
-            Authentication::Basic(_) => return Err(inline("basic")),
-            Authentication::Bearer(_) => return Err(inline("bearer")),
-            Authentication::Digest(_) => return Err(missing("digest authentication")),
-            Authentication::OAuth2(_) | Authentication::Oidc(_) => {
-                return Err(missing("OAuth 2 authentication"));
+            Authentication::Digest(given) => {
+                json!({"digest": self.credentials(given, |login| self.login(login))?})
+            }
+            Authentication::Bearer(given) => {
+                let token = |token: &Sensitive| Ok(json!({"token": self.value(token.expose())?}));
+                json!({"bearer": self.credentials(given, token)?})
+            }
+            Authentication::OAuth2(given) => {
+                json!({"oauth2": self.credentials(given, |given| self.oauth2(given))?})
+            }
+            Authentication::Oidc(given) => {
+                json!({"oidc": self.credentials(given, |given| self.oauth2(given))?})
             }
         })
+    }
+
+    fn credentials<T>(
+        &self,
+        given: &Credentials<T>,
+        evaluated: impl FnOnce(&T) -> Result<Value, Fault>,
+    ) -> Result<Value, Fault> {
+        match given {
+            Credentials::Inline(given) => evaluated(given),
+            Credentials::Secret(name) => Ok(json!({"use": &**name})),
+        }
+    }
+
+    fn login(&self, login: &Login) -> Result<Value, Fault> {
+        Ok(
+            json!({"username": self.value(&login.username)?, "password": self.value(login.password.expose())?}),
+        )
+    }
+
+    /// Flat: the members of `client` and of tokens stand beside the others, with a dot in their names.
+    fn oauth2(&self, given: &OAuth2) -> Result<Value, Fault> {
+        let authority = match &given.authority {
+            Uri::Template(template) => expand(template, self.input)?.into(),
+            Uri::Expression(expression) => self.value(&Transform::Expression(expression.clone()))?,
+        };
+        let mut with = json!({
+            "authority": authority,
+            "grant": &*given.grant,
+            "endpoints.token": given.token_endpoint.as_deref(),
+            "client.authentication": given.client_authentication.as_deref(),
+            "json": given.json_request,
+            "issuers": given.issuers,
+            "scopes": given.scopes,
+            "audiences": given.audiences,
+        });
+        let open = |secret: &'_ Option<Sensitive>| secret.as_ref().map(|secret| secret.expose().clone());
+        let (subject, actor) = (given.subject.as_ref(), given.actor.as_ref());
+        for (name, value) in [
+            ("client.id", given.client_id.clone()),
+            ("client.secret", open(&given.client_secret)),
+            ("client.assertion", open(&given.client_assertion)),
+            ("username", given.username.clone()),
+            ("password", open(&given.password)),
+            ("subject.token", subject.map(|(token, _)| token.expose().clone())),
+            ("subject.type", subject.map(|(_, kind)| kind.clone())),
+            ("actor.token", actor.map(|(token, _)| token.expose().clone())),
+            ("actor.type", actor.map(|(_, kind)| kind.clone())),
+        ] {
+            self.put(&mut with, name, value.as_ref())?;
+        }
+        Ok(with)
     }
 
     fn process(&self, process: &ProcessInput, with: &mut Value) -> Result<(), Fault> {

@@ -53,7 +53,7 @@ pub struct Use {
     pub timeouts: IndexMap<Arc<str>, DurationOf>,
     /// Authentication policies.
     pub authentications: IndexMap<Arc<str>, Arc<Authentication>>,
-    /// The names of secrets that expressions may read as `$secrets`.
+    /// The names of secrets that authentication policies may use. No expression sees what is in them.
     pub secrets: Vec<Arc<str>>,
     /// What is done before and after tasks of a kind.
     pub extensions: Vec<Extension>,

@@ -9,9 +9,11 @@ mod http;
 mod mcp;
 mod openapi;
 mod process;
+mod proof;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::Deserialize;
@@ -25,6 +27,7 @@ use trunkline_orchestrator::outside::{self, EndpointCall};
 use crate::config::Flows;
 use access::Access;
 use openapi::Documents;
+use proof::{Proofs, Tokens};
 
 /// What went wrong, and whether it may have happened all the same.
 type Failed = (Fault, EffectState);
@@ -37,6 +40,7 @@ struct Shared {
     access: ArcSwap<Access>,
     http: HttpClient,
     documents: Documents,
+    tokens: Tokens,
     /// Where commands run.
     place: Place,
 }
@@ -47,12 +51,25 @@ impl Endpoints {
     pub fn new(config: &Flows, http: HttpClient, folder: &Path) -> Self {
         let place = Place { cwd: folder.to_owned(), env: Vec::new(), inherit_env: Vec::new() };
         let access = ArcSwap::from_pointee(Access::new(config));
-        Self(Arc::new(Shared { access, http, documents: Documents::default(), place }))
+        Self(Arc::new(Shared {
+            access,
+            http,
+            documents: Documents::default(),
+            tokens: Tokens::default(),
+            place,
+        }))
     }
 
     /// Puts what is allowed in force. Calls that are under way go on.
     pub fn reconfigure(&self, config: &Flows) {
         self.0.access.store(Arc::new(Access::new(config)));
+    }
+}
+
+impl Shared {
+    /// What makes proofs for calls until `deadline`.
+    fn proofs<'a>(&'a self, access: &'a Access, deadline: Instant) -> Proofs<'a> {
+        Proofs { http: &self.http, access, tokens: &self.tokens, deadline }
     }
 }
 
@@ -62,9 +79,9 @@ impl outside::Endpoints for Endpoints {
         Box::pin(async move {
             let access = shared.access.load_full();
             match call.kind {
-                "http" => http::call(&shared.http, &access, call).await,
+                "http" => http::call(&shared, &access, call).await,
                 "openapi" => openapi::call(&shared, &access, call).await,
-                "mcp" => mcp::call(&shared.place, &access, call).await,
+                "mcp" => mcp::call(&shared, &access, call).await,
                 "shell" | "script" => process::call(&shared.place, &access, call).await,
                 other => {
                     Err(refused(Fault::configuration(format!("there are no endpoints of kind {other:?}"))))

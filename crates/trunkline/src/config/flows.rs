@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use trunkline_model::Secret;
 
 use super::choreography::{Loops, Subscription, Webhook};
 
@@ -24,6 +25,10 @@ pub struct Flows {
     /// arguments, with `*` for any part: `git`, `python3`, `/opt/tools/*`. A command that needs a shell needs `sh`. None
     /// where left out.
     pub allow_commands: Vec<String>,
+    /// Secrets that authentication policies of workflows may use (`basic: { use: NAME }`), by name. No expression, journal or
+    /// page shows them.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub secrets: IndexMap<String, FlowSecret>,
     /// How many instances or calls may go on at the same time. Who is over a limit waits in order: `trunkline flow queues`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<FlowLimit>,
@@ -33,6 +38,18 @@ pub struct Flows {
     pub webhooks: IndexMap<String, Webhook>,
     /// Where events that go round are stopped.
     pub loops: Loops,
+}
+
+/// A secret for workflows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowSecret {
+    /// To which hosts it may be shown, with `*` for any part, each alone or with its port. They have to be in `allow_hosts`,
+    /// too. Of OAuth 2 the token endpoint as well as the host that is called.
+    pub hosts: Vec<String>,
+    /// What it holds: the members of the policy that uses it, such as `username` and `password`, `token`, or `authority`,
+    /// `client.id` and `client.secret`.
+    pub values: IndexMap<String, Secret>,
 }
 
 /// How many may go on at the same time.

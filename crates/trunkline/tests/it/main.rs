@@ -32,6 +32,7 @@ mod reload;
 mod resilience;
 mod schedules;
 mod search;
+mod secrets;
 mod sources;
 mod stdio;
 mod support;

@@ -1,24 +1,42 @@
 //! What workflows may reach. Only the operator says so, in `flows` of the configuration; where nothing is said, it is
 //! nothing.
 
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use trunkline_model::Secret;
 use trunkline_orchestrator::Fault;
 use trunkline_policy::Glob;
 use url::Url;
 
 use super::{Failed, refused};
-use crate::config::Flows;
+use crate::config::{FlowSecret, Flows};
 
 /// What workflows may reach.
 pub(super) struct Access {
     hosts: Vec<Glob>,
     commands: Vec<Glob>,
+    secrets: HashMap<String, Held>,
+}
+
+/// A secret, and to whom it may be shown.
+struct Held {
+    hosts: Vec<Glob>,
+    values: IndexMap<String, Secret>,
 }
 
 impl Access {
     pub(super) fn new(config: &Flows) -> Self {
         let globs = |patterns: &[String]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
-        let hosts: Vec<String> = config.allow_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { hosts: globs(&hosts), commands: globs(&config.allow_commands) }
+        let hosts =
+            |hosts: &[String]| hosts.iter().map(|host| Glob::new(&host.to_ascii_lowercase())).collect();
+        let held = |secret: &FlowSecret| Held { hosts: hosts(&secret.hosts), values: secret.values.clone() };
+        let secrets = config.secrets.iter().map(|(name, secret)| (name.clone(), held(secret)));
+        Self {
+            hosts: hosts(&config.allow_hosts),
+            commands: globs(&config.allow_commands),
+            secrets: secrets.collect(),
+        }
     }
 
     /// Whether `url` may be asked. A pattern is of a host, or of a host and its port.
@@ -30,14 +48,21 @@ impl Access {
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("the URL has credentials in it: give them in `authentication`".to_owned());
         }
-        let host = url.host_str().unwrap_or_default();
-        let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
-        let fits = |glob: &Glob| glob.matches(host) || glob.matches(&with_port);
-        if self.hosts.iter().any(fits) {
+        if among(&self.hosts, url) {
             Ok(())
         } else {
-            Err(denied("host", &with_port, "flows.allow_hosts"))
+            Err(denied("host", &with_port(url), "flows.allow_hosts"))
         }
+    }
+
+    /// What a secret holds. It may be shown to `url`, or this fails.
+    pub(super) fn secret(&self, name: &str, url: &Url) -> Result<&IndexMap<String, Secret>, Failed> {
+        let held = self.secrets.get(name).ok_or_else(|| denied("secret", name, "flows.secrets"))?;
+        if among(&held.hosts, url) {
+            return Ok(&held.values);
+        }
+        let setting = format!("flows.secrets.{name}.hosts");
+        Err(denied("secret for the host", &with_port(url), &setting))
     }
 
     /// Whether `program` may be run.
@@ -45,6 +70,16 @@ impl Access {
         let allowed = self.commands.iter().any(|glob| glob.matches(program));
         if allowed { Ok(()) } else { Err(denied("command", program, "flows.allow_commands")) }
     }
+}
+
+fn with_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    format!("{host}:{}", url.port_or_known_default().unwrap_or_default())
+}
+
+fn among(hosts: &[Glob], url: &Url) -> bool {
+    let (host, with_port) = (url.host_str().unwrap_or_default(), with_port(url));
+    hosts.iter().any(|glob| glob.matches(host) || glob.matches(&with_port))
 }
 
 fn denied(what: &str, name: &str, setting: &str) -> Failed {

@@ -1,23 +1,19 @@
 //! Calls of kind `http`, and the sending that those of kind `openapi` share with them.
 
-use std::time::Instant;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use trunkline_connectors::http_client::HttpClient;
 use trunkline_orchestrator::Fault;
 use trunkline_orchestrator::outside::EndpointCall;
 use url::Url;
 
 use super::access::Access;
 use super::answer::{self, Asked, Output};
-use super::{Failed, read, refused, text_of};
+use super::proof::Proofs;
+use super::{Failed, Shared, read, refused, text_of};
 
 /// The largest answer, in bytes. It goes into the journal.
 const MAX_ANSWER: usize = 2 << 20;
@@ -62,24 +58,22 @@ pub(super) struct Ask {
     pub(super) redirect: bool,
 }
 
-/// With whom, under which key and until when something is asked.
+/// With what, under which key and until when something is asked.
 pub(super) struct Sending<'a> {
-    pub(super) http: &'a HttpClient,
-    pub(super) access: &'a Access,
-    pub(super) credentials: &'a Value,
-    pub(super) idempotency_key: &'a str,
-    pub(super) deadline: Instant,
+    proofs: Proofs<'a>,
+    credentials: &'a Value,
+    idempotency_key: &'a str,
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn of(http: &'a HttpClient, access: &'a Access, call: &'a EndpointCall) -> Self {
+    pub(super) fn of(shared: &'a Shared, access: &'a Access, call: &'a EndpointCall) -> Self {
         let EndpointCall { credentials, idempotency_key, deadline, .. } = call;
-        Self { http, access, credentials, idempotency_key, deadline: *deadline }
+        Self { proofs: shared.proofs(access, *deadline), credentials, idempotency_key }
     }
 
     /// Sends a request and gives the task's output. No redirect is followed.
     pub(super) async fn send(&self, ask: Ask) -> Result<Value, Failed> {
-        self.access.url(&ask.url)?;
+        self.proofs.access.url(&ask.url)?;
         let Ask { method, url, mut headers, body, output, redirect } = ask;
         headers
             .entry(header::USER_AGENT)
@@ -90,7 +84,7 @@ impl<'a> Sending<'a> {
         {
             headers.entry(IDEMPOTENCY_KEY).or_insert(key);
         }
-        if let Some(proof) = authorization(self.credentials)? {
+        if let Some(proof) = self.proofs.authorization(self.credentials, &url).await? {
             headers.insert(header::AUTHORIZATION, proof);
         }
         // A workflow that writes a credential into a header does not want it in its result.
@@ -107,17 +101,13 @@ impl<'a> Sending<'a> {
             .map_err(|error| refused(Fault::configuration(format!("the URI can't be asked: {error}"))))?;
         *request.headers_mut() = headers.clone();
         let asked = Asked { method, url, headers };
-        let answer = self.http.send(request, self.deadline, MAX_ANSWER).await;
+        let answer = self.proofs.http.send(request, self.proofs.deadline, MAX_ANSWER).await;
         let answer = answer.map_err(|error| answer::unanswered(&asked, &error))?;
         answer::output(&asked, &answer, output, redirect)
     }
 }
 
-pub(super) async fn call(
-    http: &HttpClient,
-    access: &Access,
-    mut call: EndpointCall,
-) -> Result<Value, Failed> {
+pub(super) async fn call(shared: &Shared, access: &Access, mut call: EndpointCall) -> Result<Value, Failed> {
     let With { method, uri, headers, query, body, output, redirect } = read(call.with.take())?;
     let wrong = |what: String| refused(Fault::configuration(what));
     let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
@@ -131,7 +121,7 @@ pub(super) async fn call(
     add_query(&mut url, &query);
     let mut headers = headers_of(&headers)?;
     let body = body_of(&body, &mut headers);
-    let sending = Sending::of(http, access, &call);
+    let sending = Sending::of(shared, access, &call);
     sending.send(Ask { method, url, headers, body, output, redirect }).await
 }
 
@@ -183,21 +173,4 @@ fn body_of(body: &Value, headers: &mut HeaderMap) -> Bytes {
     };
     headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
     Bytes::from(bytes)
-}
-
-/// The `Authorization` header that credentials make.
-pub(super) fn authorization(credentials: &Value) -> Result<Option<HeaderValue>, Failed> {
-    let text = |value: &Value| text_of(value);
-    let proof = if let Some(basic) = credentials.get("basic") {
-        let login = format!("{}:{}", text(&basic["username"]), text(&basic["password"]));
-        format!("Basic {}", STANDARD.encode(login))
-    } else if let Some(bearer) = credentials.get("bearer") {
-        format!("Bearer {}", text(&bearer["token"]))
-    } else {
-        return Ok(None);
-    };
-    let mut proof = HeaderValue::try_from(proof)
-        .map_err(|_| refused(Fault::configuration("a credential has characters that no header may have")))?;
-    proof.set_sensitive(true);
-    Ok(Some(proof))
 }

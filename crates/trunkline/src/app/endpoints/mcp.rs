@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use trunkline_connectors::mcp;
-use trunkline_connectors::process::Place;
 use trunkline_model::{
     Call, CallContext, CallId, EffectState, Failure, Json, Operation, Outcome, Principal, Secret,
     Service as _, ServiceId, ServiceObserver, ServiceStatus,
@@ -19,7 +18,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::access::Access;
-use super::{Failed, http, process, read, refused, text_of};
+use super::{Failed, Shared, http, process, read, refused, text_of};
 
 /// The largest answer, in bytes. It goes into the journal.
 const MAX_ANSWER: usize = 2 << 20;
@@ -54,10 +53,10 @@ impl ServiceObserver for Nobody {
     fn logged(&self, _: &ServiceId, _: &Json) {}
 }
 
-pub(super) async fn call(place: &Place, access: &Access, mut call: EndpointCall) -> Result<Value, Failed> {
+pub(super) async fn call(shared: &Shared, access: &Access, mut call: EndpointCall) -> Result<Value, Failed> {
     let with: With = read(call.with.take())?;
     let request = request(&with, &call)?;
-    let config = config(&with, place, access, &call.credentials)?;
+    let config = config(&with, shared, access, &call).await?;
     let client =
         mcp::ClientInfo { name: "trunkline".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let (service, runner) = mcp::build(config, request.service.clone(), client, Arc::new(Nobody))
@@ -114,12 +113,17 @@ fn request(with: &With, call: &EndpointCall) -> Result<Call, Failed> {
     })
 }
 
-fn config(with: &With, place: &Place, access: &Access, credentials: &Value) -> Result<mcp::Config, Failed> {
+async fn config(
+    with: &With,
+    shared: &Shared,
+    access: &Access,
+    call: &EndpointCall,
+) -> Result<mcp::Config, Failed> {
     let wrong = |what: &str| refused(Fault::configuration(what));
     let mut config = mcp::Config {
         protocol: with.protocol_version.clone(),
         max_response_bytes: MAX_ANSWER,
-        cwd: Some(place.cwd.clone()),
+        cwd: Some(shared.place.cwd.clone()),
         ..mcp::Config::default()
     };
     if let Some(uri) = &with.uri {
@@ -132,7 +136,8 @@ fn config(with: &With, place: &Place, access: &Access, credentials: &Value) -> R
             .iter()
             .map(|(name, value)| (name.to_string(), Secret::new(String::from_utf8_lossy(value.as_bytes()))))
             .collect();
-        if let Some(proof) = http::authorization(credentials)? {
+        let proofs = shared.proofs(access, call.deadline);
+        if let Some(proof) = proofs.authorization(&call.credentials, &url).await? {
             let proof = Secret::new(String::from_utf8_lossy(proof.as_bytes()));
             config.headers.insert("authorization".to_owned(), proof);
         }

@@ -87,7 +87,7 @@ pub(super) async fn call(shared: &Shared, access: &Access, mut call: EndpointCal
         Err(error) => return Err(refused(Fault::runtime(format!("{url} can't be read: {error}")))),
     };
     let Request { method, url, headers, body } = request;
-    let sending = Sending::of(&shared.http, access, &call);
+    let sending = Sending::of(shared, access, &call);
     sending.send(Ask { method, url, headers, body, output, redirect }).await
 }
 
