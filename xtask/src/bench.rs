@@ -1,10 +1,12 @@
 //! The `bench` task: measures a part in its release build, prints a table and one JSON line.
 
 mod balance;
+mod console;
 mod crates;
 mod event_log;
 mod flows;
 mod gateway;
+mod line;
 mod load;
 mod telemetry;
 mod tokens;
@@ -55,6 +57,8 @@ pub(crate) enum Name {
     },
     /// Durable runs beside Restate, and how much a gateway holds.
     Flows(flows::Config),
+    /// How long pages and what they show take where there is much.
+    Console(console::Config),
     /// What it costs that calls are measured and traced.
     Telemetry(telemetry::Config),
     /// Durable appends a second, beside a raw `fdatasync` loop.
@@ -75,6 +79,7 @@ pub(crate) fn run(name: &Name) -> anyhow::Result<bool> {
         Name::Discover => crates::run("trunkline-discovery", "discover"),
         Name::Balance(config) => balance::run(config),
         Name::Flows(config) => flows::run(config),
+        Name::Console(config) => console::run(config),
         Name::Telemetry(config) => telemetry::run(config),
         Name::EventLog => event_log::run(),
     }

@@ -1,7 +1,6 @@
 //! `bench flows`: durable runs here and in Restate, in turn, in one run; then how much a gateway holds and how soon it is
 //! back.
 
-mod line;
 mod ours;
 mod restate;
 mod scale;
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use serde_json::{Value, json};
 
+use super::line::{self, Figures, Line};
 use super::load::median;
 use crate::command;
 use crate::workspace::root;
-use line::{Figures, Line};
 use ours::Ours;
 use restate::Restate;
 use service::Service;

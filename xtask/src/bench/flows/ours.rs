@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use super::line::{Ask, Line};
+use super::super::line::{Ask, Line};
 use super::service::Service;
 use crate::server::{Server, gateway};
 use crate::workspace::scratch;

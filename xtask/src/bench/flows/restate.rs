@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use serde_json::json;
 
-use super::line::{Ask, Line};
+use super::super::line::{Ask, Line};
 use super::service::Service;
 use crate::provide;
 use crate::server::{Server, free_port};

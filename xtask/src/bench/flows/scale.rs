@@ -4,7 +4,7 @@ use anyhow::bail;
 use serde_json::json;
 
 use super::super::gateway::resident_mib;
-use super::line;
+use super::super::line;
 use super::ours::Ours;
 use super::service::Service;
 use super::{Row, load_average};

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::head;
+use super::super::line::head;
 
 /// The service, which runs as long as the program.
 pub(super) struct Service {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::super::load::median;
+use super::load::median;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(90);
