@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use trunkline_discovery::embed::{MiniLm, Table};
-use trunkline_discovery::intent::Intents;
+use trunkline_discovery::intent::{Intents, Said};
 use trunkline_discovery::search::{Document, Mix, SearchIndex};
 
 /// How many examples of each intent there are.
@@ -97,13 +97,11 @@ fn sample(folder: &Path) -> Vec<(String, String)> {
 
 fn measure(folder: &Path, table: &'static Table, encoder: Option<&Arc<MiniLm>>) {
     let examples = sample(folder);
-    let mut intents = match encoder.cloned() {
-        Some(encoder) => Intents::encoded_by(Box::new(move |text| encoder.encode(text))),
-        None => Intents::with(table),
-    };
+    let mut intents = Intents::with(table);
+    let vector = |text: &str| encoder.map(|encoder| encoder.encode(text));
     let start = Instant::now();
     for (text, intent) in &examples {
-        if let Err(error) = intents.example(intent, text) {
+        if let Err(error) = intents.example(intent, said(text, vector(text).as_deref())) {
             println!("{error}");
             return;
         }
@@ -122,7 +120,7 @@ fn measure(folder: &Path, table: &'static Table, encoder: Option<&Arc<MiniLm>>) 
     let (mut calibration, mut taken) = ([(0.0_f64, 0.0_f64, 0_usize); 10], 0);
     for (text, intent) in &queries {
         let start = Instant::now();
-        let guesses = intents.guess(text, 3);
+        let guesses = intents.guess(said(text, vector(text).as_deref()), 3);
         times.push(start.elapsed());
         let good = guesses.first().is_some_and(|guess| guess.intent == *intent);
         let confidence = guesses.first().map_or(0.0, |guess| f64::from(guess.confidence));
@@ -135,8 +133,10 @@ fn measure(folder: &Path, table: &'static Table, encoder: Option<&Arc<MiniLm>>) 
     }
     let error: f64 = calibration.iter().map(|(sure, good, _)| (sure - good).abs()).sum::<f64>()
         / queries.len().max(1) as f64;
-    let outside: Vec<f32> =
-        lines(&folder.join("oos.jsonl")).iter().map(|(text, _)| known(&intents.guess(text, 3))).collect();
+    let outside: Vec<f32> = lines(&folder.join("oos.jsonl"))
+        .iter()
+        .map(|(text, _)| known(&intents.guess(said(text, vector(text).as_deref()), 3)))
+        .collect();
     let refused = outside.iter().filter(|known| **known < 0.5).count();
     times.sort_unstable();
     let at = |share: f64| {
@@ -154,6 +154,11 @@ fn measure(folder: &Path, table: &'static Table, encoder: Option<&Arc<MiniLm>>) 
             "p50_us": at(0.5).as_secs_f64() * 1e6, "p99_us": at(0.99).as_secs_f64() * 1e6, "example_us": learned.as_secs_f64() * 1e6,
         })
     );
+}
+
+/// A text with its vector, where there is an encoder.
+fn said<'a>(text: &'a str, vector: Option<&'a [f32]>) -> Said<'a> {
+    vector.map_or(text.into(), |vector| Said::encoded(text, vector))
 }
 
 /// How sure it is that any of the intents is meant.

@@ -7,7 +7,7 @@ mod entries;
 mod near;
 mod snapshot;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
@@ -59,8 +59,14 @@ pub struct Registered {
     pub about: Arc<About>,
 }
 
-/// A stronger encoder than the table: a text to its vector, or to none where it can't be had now. It may take milliseconds.
-pub type Encoder = Box<dyn Fn(&str) -> Option<Box<[f32]>> + Send + Sync>;
+/// Tools that have no vector of a stronger encoder yet.
+#[derive(Debug)]
+pub struct Lacking {
+    generation: u64,
+    names: Vec<Arc<str>>,
+    /// What each says of itself.
+    pub texts: Vec<String>,
+}
 
 /// The catalogue. Readers take a snapshot and never wait.
 pub struct Catalog {
@@ -68,7 +74,6 @@ pub struct Catalog {
     snapshot: ArcSwap<Snapshot>,
     rebuild: parking_lot::Mutex<u64>,
     search: RwLock<SearchIndex>,
-    encoder: OnceLock<Encoder>,
 }
 
 impl Catalog {
@@ -80,7 +85,6 @@ impl Catalog {
             snapshot: ArcSwap::default(),
             rebuild: parking_lot::Mutex::new(0),
             search: RwLock::default(),
-            encoder: OnceLock::new(),
         }
     }
 
@@ -127,49 +131,44 @@ impl Catalog {
     }
 
     /// The tools that fit a request in plain words, the best first, of those that `may` be told of; each with how well it
-    /// fits beside the best, from 0 to 1.
+    /// fits beside the best, from 0 to 1. `encoded` has vectors of a stronger encoder, where there is one ([`Encoded::texts`]).
     #[must_use]
     pub fn search(
         &self,
         request: &str,
+        encoded: &Encoded,
         limit: usize,
         may: impl Fn(&ToolEntry) -> bool,
     ) -> Vec<(ToolEntry, f32)> {
         let snapshot = self.snapshot();
         let may = |name: &str| snapshot.tools.get(name).is_some_and(&may);
-        let encoded = self.encoder.get().map(|encoder| Encoded::of(request, encoder)).unwrap_or_default();
-        let hits = self.search.read().search_encoded(request, &encoded, limit, may);
+        let hits = self.search.read().search_encoded(request, encoded, limit, may);
         let entry = |hit: Hit| Some((snapshot.tools.get(&hit.key)?.clone(), hit.score));
         hits.into_iter().filter_map(entry).collect()
     }
 
-    /// Searches by a stronger encoder as well, from now on. It stays the one that was given first.
-    pub fn encode_with(&self, encoder: Encoder) {
-        let _ = self.encoder.set(encoder);
+    /// Tools that have no vector of a stronger encoder, at most so many.
+    #[must_use]
+    pub fn lacking(&self, most: usize) -> Lacking {
+        let snapshot = self.snapshot();
+        let (mut names, mut texts) = (Vec::new(), Vec::new());
+        let search = self.search.read();
+        for (name, entry) in snapshot.tools.iter().filter(|(name, _)| search.lacks_vector(name)).take(most) {
+            entry.be_found(|document| texts.push(told(&document)));
+            names.push(name.clone());
+        }
+        Lacking { generation: snapshot.generation, names, texts }
     }
 
-    /// Gives tools that have none a vector of the encoder, at most so many. Gives how many it looked at: 0 where all have theirs.
-    pub fn encode(&self, most: usize) -> usize {
-        let Some(encoder) = self.encoder.get() else { return 0 };
-        let snapshot = self.snapshot();
-        let mut texts = Vec::new();
-        {
-            let search = self.search.read();
-            for (name, entry) in
-                snapshot.tools.iter().filter(|(name, _)| search.lacks_vector(name)).take(most)
-            {
-                entry.be_found(|document| texts.push((name, told(&document))));
-            }
-        }
-        let vectors: Vec<_> = texts.iter().map(|(name, text)| (*name, encoder(text))).collect();
+    /// Gives tools the vectors that they lacked, in their order. What has changed meanwhile may say something else by now: then none is
+    /// taken.
+    pub fn encoded(&self, lacking: &Lacking, vectors: &[Box<[f32]>]) {
         let mut search = self.search.write();
-        // What has changed meanwhile may say something else by now: it is looked at again.
-        if self.snapshot().generation == snapshot.generation {
-            for (name, vector) in vectors.iter().filter_map(|(name, vector)| Some((name, vector.as_ref()?))) {
+        if self.snapshot().generation == lacking.generation {
+            for (name, vector) in lacking.names.iter().zip(vectors) {
                 search.set_vector(name, vector);
             }
         }
-        texts.len()
     }
 
     /// How near a request is to each of these tools, whatever else there is.

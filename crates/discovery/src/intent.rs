@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use crate::embed::Table;
 pub use error::Error;
 use kernel::{Factor, add};
-pub use words::Encoder;
+pub use words::Said;
 use words::{Numbers, Reader};
 
 /// The most intents, and the most examples of all together.
@@ -126,18 +126,8 @@ impl Intents {
     /// None yet, with another table of embeddings.
     #[must_use]
     pub fn with(table: &'static Table) -> Self {
-        Self::read_by(Reader::new(table, None))
-    }
-
-    /// None yet, with a stronger encoder than the table. Every example and every wish is encoded once.
-    #[must_use]
-    pub fn encoded_by(encoder: Encoder) -> Self {
-        Self::read_by(Reader::new(Table::built_in(), Some(encoder)))
-    }
-
-    fn read_by(reader: Reader) -> Self {
         Self {
-            reader,
+            reader: Reader::new(table),
             names: Vec::new(),
             places: HashMap::new(),
             examples: Vec::new(),
@@ -151,20 +141,35 @@ impl Intents {
     /// # Errors
     /// [`Error::Full`].
     pub fn add(&mut self, id: &str, about: &str) -> Result<(), Error> {
+        self.add_said(id, about, (&Self::first_example(id, about)).into())
+    }
+
+    /// The same with a vector of its first example ([`Self::first_example`]).
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn add_said(&mut self, id: &str, about: &str, first: Said<'_>) -> Result<(), Error> {
         let place = self.place(id)?;
         if let Some(Some(named)) = self.names.get_mut(place) {
             about.clone_into(&mut named.about);
         }
-        self.learn(place, &format!("{} {about}", id.trim_start_matches('/')))
+        self.learn(place, first)
     }
 
-    /// Adds an example of an intent, which is new where it has not been added. It counts from now on.
+    /// What counts as the first example of an intent: its own words.
+    #[must_use]
+    pub fn first_example(id: &str, about: &str) -> String {
+        format!("{} {about}", id.trim_start_matches('/'))
+    }
+
+    /// Adds an example of an intent, which is new where it has not been added. It counts from now on. Where one example has a vector
+    /// of a stronger encoder all texts have to have one, those of requests as well.
     ///
     /// # Errors
     /// [`Error::Full`].
-    pub fn example(&mut self, id: &str, text: &str) -> Result<(), Error> {
+    pub fn example<'a>(&mut self, id: &str, text: impl Into<Said<'a>>) -> Result<(), Error> {
         let place = self.place(id)?;
-        self.learn(place, text)
+        self.learn(place, text.into())
     }
 
     /// Forgets an intent with all its examples.
@@ -192,12 +197,12 @@ impl Intents {
         Ok(place)
     }
 
-    fn learn(&mut self, intent: usize, text: &str) -> Result<(), Error> {
+    fn learn(&mut self, intent: usize, said: Said<'_>) -> Result<(), Error> {
         if self.examples.len() >= EXAMPLES {
             return Err(Error::Full);
         }
-        let numbers = self.reader.read(text);
-        let text = crate::text::beginning(text, 256).into();
+        let numbers = self.reader.read(said);
+        let text = crate::text::beginning(said.words, 256).into();
         self.take(Example { intent, text, numbers });
         Ok(())
     }
@@ -218,8 +223,8 @@ impl Intents {
 
     /// What a text may mean, the likeliest first, at most `limit`. The confidences add up to 1 with that of none.
     #[must_use]
-    pub fn guess(&self, text: &str, limit: usize) -> Vec<Guess> {
-        let numbers = self.reader.read(text);
+    pub fn guess<'a>(&self, text: impl Into<Said<'a>>, limit: usize) -> Vec<Guess> {
+        let numbers = self.reader.read(text.into());
         let open = numbers.open();
         self.settle();
         let weights = self.weights.get().map(Vec::as_slice).unwrap_or_default();
@@ -277,9 +282,9 @@ impl Intents {
 
     /// The example of an intent that is most like a text.
     #[must_use]
-    pub fn like(&self, intent: &str, text: &str) -> Option<&str> {
+    pub fn like<'a>(&self, intent: &str, text: impl Into<Said<'a>>) -> Option<&str> {
         let place = *self.places.get(intent)?;
-        let numbers = self.reader.read(text);
+        let numbers = self.reader.read(text.into());
         let open = numbers.open();
         let of_it = self.examples.iter().filter(|example| example.intent == place);
         let nearest = of_it.max_by(|a, b| open.alike(&a.numbers).total_cmp(&open.alike(&b.numbers)));
@@ -288,7 +293,7 @@ impl Intents {
 
     /// What one wish means.
     #[must_use]
-    pub fn meaning(&self, text: &str) -> Meaning {
+    pub fn meaning<'a>(&self, text: impl Into<Said<'a>>) -> Meaning {
         let guesses = self.guess(text, 3);
         let sum: f32 = guesses.iter().map(|guess| guess.confidence).sum();
         let Some(best) = guesses.first().filter(|_| sum >= SURE) else {

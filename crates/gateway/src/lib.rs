@@ -43,6 +43,7 @@ mod watching;
 pub use cache::{CacheConfig, CacheRule, Scope, ServiceCache, WriteRule};
 pub use config::{Answers, Config, Record};
 pub use console::ConsoleConfig;
+pub use encoder::{Embed, Encoder, Vectors};
 pub use error::Error;
 pub use gateway::{Gateway, Parts, Sources};
 pub use guards::GuardsConfig;

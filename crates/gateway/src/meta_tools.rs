@@ -120,16 +120,21 @@ impl Tool for MetaTool {
         call: &'a Call,
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
-        if let (Kind::Ask, Some(gateway)) = (self.kind, self.gateway.upgrade()) {
-            return Box::pin(async move { ask::execute(&gateway, call, context).await });
+        match (self.kind, self.gateway.upgrade()) {
+            (Kind::Ask, Some(gateway)) => {
+                return Box::pin(async move { ask::execute(&gateway, call, context).await });
+            }
+            (Kind::Search, Some(gateway)) => {
+                return Box::pin(async move { search::execute(&gateway, call, context).await });
+            }
+            _ => {}
         }
         let done = match self.gateway.upgrade() {
             None => Err(Error::Cancelled.into()),
             Some(gateway) => match self.kind {
-                Kind::Search => search::execute(&gateway, call, context),
                 Kind::Describe => describe::execute(&gateway, call, context),
                 Kind::Read => read::execute(&gateway, call, context),
-                Kind::Ask | Kind::Call => Err(Error::Params(format!(
+                Kind::Ask | Kind::Search | Kind::Call => Err(Error::Params(format!(
                     "{CALL} is for agents that are connected; name the tool itself in its place"
                 ))
                 .into()),

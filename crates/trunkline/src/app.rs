@@ -28,7 +28,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trunkline_discovery::Catalog;
-use trunkline_discovery::embed::MiniLm;
 use trunkline_event_log as event_log;
 use trunkline_gateway::{Gateway, GuardsConfig, Parts, Setting, Show, Sources, server};
 use trunkline_policy::{Authenticator, Authorizer};
@@ -178,8 +177,8 @@ impl App {
         if resumed > 0 {
             tracing::info!(instances = resumed, "flows go on where an earlier process ended");
         }
-        if let Some(file) = &config.search.encoder {
-            tasks.spawn(gateway.clone().search_by(encoder(&loaded.base.join(file))?));
+        if let Some(encoder) = assistant::encoder(config, &loaded.base)? {
+            tasks.spawn(gateway.clone().search_by(encoder));
         }
         calls.spawn(flows.service.choreography().clone().run(gateway.closing().clone()));
         let (sweeper, ended) = (gateway.clone(), shutdown.clone());
@@ -318,13 +317,6 @@ pub(crate) async fn stop_signal() {
 /// Who may register services.
 fn registrations(config: &Config) -> trunkline_gateway::RegistrationsConfig {
     config.registry.services.clone().unwrap_or_default()
-}
-
-/// The encoder whose weights are in a file.
-fn encoder(file: &std::path::Path) -> anyhow::Result<MiniLm> {
-    let weights =
-        std::fs::read(file).with_context(|| format!("search.encoder: {} can't be read", file.display()))?;
-    Ok(MiniLm::read(&weights).map_err(trunkline_model::Failure::from)?)
 }
 
 /// How calls are guarded.

@@ -17,7 +17,7 @@ mod specification;
 mod validate;
 mod watch;
 
-pub use assistant::Model;
+pub use assistant::{Embeddings, Model};
 pub(crate) use choreography::rules as event_rules;
 pub use choreography::{Loops, Outgoing, Scheme, Subscription, Webhook};
 pub use finding::{Finding, Level};

@@ -24,7 +24,7 @@ fn shop() -> Intents {
     ] {
         intents.add(id, about).unwrap();
         for example in examples {
-            intents.example(id, example).unwrap();
+            intents.example(id, *example).unwrap();
         }
     }
     intents

@@ -55,21 +55,44 @@ impl Open<'_> {
 pub(super) struct Reader {
     stemmer: Stemmer,
     table: &'static Table,
-    /// Says what a text means in place of the table.
-    encoder: Option<Encoder>,
 }
 
-/// A stronger encoder than the table: a text to its vector, of length 1.
-pub type Encoder = Box<dyn Fn(&str) -> Box<[f32]> + Send + Sync>;
+/// A text, with its vector by a stronger encoder than the table where there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    pub(super) words: &'a str,
+    /// Of length 1.
+    vector: Option<&'a [f32]>,
+}
+
+impl<'a> Said<'a> {
+    /// A text with its vector, of length 1.
+    #[must_use]
+    pub fn encoded(words: &'a str, vector: &'a [f32]) -> Self {
+        Self { words, vector: Some(vector) }
+    }
+}
+
+impl<'a> From<&'a str> for Said<'a> {
+    fn from(words: &'a str) -> Self {
+        Self { words, vector: None }
+    }
+}
+
+impl<'a> From<&'a String> for Said<'a> {
+    fn from(words: &'a String) -> Self {
+        words.as_str().into()
+    }
+}
 
 impl Reader {
-    pub(super) fn new(table: &'static Table, encoder: Option<Encoder>) -> Self {
-        Self { stemmer: Stemmer::create(Algorithm::English), table, encoder }
+    pub(super) fn new(table: &'static Table) -> Self {
+        Self { stemmer: Stemmer::create(Algorithm::English), table }
     }
 
     /// A text as numbers.
-    pub(super) fn read(&self, text: &str) -> Numbers {
-        let text = beginning(text, LONGEST);
+    pub(super) fn read(&self, said: Said<'_>) -> Numbers {
+        let text = beginning(said.words, LONGEST);
         let (mut words, mut pieces) = (HashMap::new(), HashMap::new());
         let mut before = 0_u64;
         split(text, |word| {
@@ -85,8 +108,8 @@ impl Reader {
         });
         let mut places = weighted(&words, WORDS);
         places.extend(weighted(&pieces, PIECES));
-        let meaning = match &self.encoder {
-            Some(encoder) => encoder(text).into_vec(),
+        let meaning = match said.vector {
+            Some(vector) => vector.to_vec(),
             None => self.table.encode(text).numbers().to_vec(),
         };
         Numbers { meaning, words: places }

@@ -6,22 +6,41 @@ use std::collections::HashMap;
 use super::clauses;
 use crate::text::beginning;
 
-/// A request and its clauses as vectors.
-#[derive(Debug, Default)]
+/// Texts of requests with their vectors.
+#[derive(Clone, Debug, Default)]
 pub struct Encoded(HashMap<Box<str>, Box<[f32]>>);
 
 impl Encoded {
-    /// The vectors of a request and of its clauses; none of a text of which `encode` gives none.
-    pub fn of(request: &str, mut encode: impl FnMut(&str) -> Option<Box<[f32]>>) -> Self {
+    /// The texts whose vectors a search for a request makes use of: itself and its clauses, each once.
+    #[must_use]
+    pub fn texts(request: &str) -> Vec<&str> {
         let request = beginning(request, super::LONGEST);
-        let clauses = clauses::of(request);
-        let texts =
-            std::iter::once(request).chain(clauses.iter().copied().filter(|clause| *clause != request));
-        Self(texts.filter_map(|text| Some((Box::from(text), encode(text)?))).collect())
+        let mut texts = vec![request];
+        for clause in clauses::of(request) {
+            if !texts.contains(&clause) {
+                texts.push(clause);
+            }
+        }
+        texts.retain(|text| !text.trim().is_empty());
+        texts
     }
 
-    pub(super) fn get(&self, text: &str) -> Option<&[f32]> {
+    /// The vectors of a request and of its clauses; none of a text of which `encode` gives none.
+    pub fn of(request: &str, mut encode: impl FnMut(&str) -> Option<Box<[f32]>>) -> Self {
+        let texts = Self::texts(request).into_iter();
+        texts.filter_map(|text| Some((Box::from(text), encode(text)?))).collect()
+    }
+
+    /// The vector of a text, where it is among them.
+    #[must_use]
+    pub fn get(&self, text: &str) -> Option<&[f32]> {
         self.0.get(text).map(|vector| &**vector)
+    }
+}
+
+impl FromIterator<(Box<str>, Box<[f32]>)> for Encoded {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, Box<[f32]>)>>(texts: I) -> Self {
+        Self(texts.into_iter().collect())
     }
 }
 

@@ -20,6 +20,9 @@ pub(crate) struct Health {
     services_up: usize,
     /// How many services are configured.
     services: usize,
+    /// Why what is asked is found without the encoder of the configuration; not there where it has a part, or where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoder_failing: Option<String>,
 }
 
 /// Whether the process lives.
@@ -44,5 +47,6 @@ fn health(gateway: &Gateway) -> Health {
         status: if starting { "starting" } else { "ok" },
         services_up: states.iter().filter(|state| **state == ServiceState::Up).count(),
         services: states.len(),
+        encoder_failing: gateway.encoder.get().and_then(|encoder| Some(encoder.failing()?.to_string())),
     }
 }

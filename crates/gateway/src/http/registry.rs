@@ -62,6 +62,9 @@ pub(crate) struct Request {
 pub(crate) struct Fitting {
     /// The best first.
     tools: Vec<Fits>,
+    /// Why the encoder of the configuration had no part in it; not there where it had, or where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_encoder: Option<String>,
 }
 
 /// A tool that fits.
@@ -90,10 +93,11 @@ pub(crate) async fn search(
     request: Result<Parameters<Request>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Fitting>, Problem> {
     let Parameters(request) = request.map_err(|error| Error::Params(error.body_text()))?;
-    let rules = gateway.rules.load();
     let limit = request.limit.unwrap_or(10).clamp(1, 100);
     let begun = std::time::Instant::now();
-    let found = gateway.catalog.search(&request.q, limit, |entry| {
+    let asked = gateway.encode_search(&request.q).await;
+    let rules = gateway.rules.load();
+    let found = gateway.catalog.search(&request.q, &asked.vectors, limit, |entry| {
         let spec = entry.tool.spec();
         let decided = rules.authorizer.decide(&principal, &spec.service, &spec.name, Operation::CallTool);
         decided.allow && entry.service.is_up()
@@ -110,7 +114,7 @@ pub(crate) async fn search(
             score,
         }
     };
-    Ok(Json(Fitting { tools: found.into_iter().map(fits).collect() }))
+    Ok(Json(Fitting { tools: found.into_iter().map(fits).collect(), without_encoder: asked.without }))
 }
 
 /// Registers an instance of a service, or renews its lease: called again before its time is over.

@@ -65,7 +65,8 @@ pub(super) async fn execute(
             ToolResult::content(json!([{"type": "text", "text": noted}]), Some(structured), false).into()
         );
     }
-    let mut hearing = Hearing { context, conversation: gateway.conversation(context), now };
+    let vectors = gateway.encode_wishes(&given.request).await;
+    let mut hearing = Hearing { context, conversation: gateway.conversation(context), now, vectors };
     let mut wishes = gateway.understand(&given.request, &mut hearing);
     let entities: Vec<_> = wishes.iter().flat_map(|wish| wish.meaning.mentioned()).collect();
     if !entities.is_empty() {

@@ -8,7 +8,7 @@ use trunkline_discovery::ToolEntry;
 use trunkline_model::{Call, CallContext, Failure, Outcome, ToolResult};
 use trunkline_telemetry::metrics::Kpi;
 
-use super::signature::{effects, signature, summary};
+use super::signature::{cut, effects, signature, summary};
 use super::{CALL, DESCRIBE, SERVICE};
 use crate::{Error, Gateway};
 
@@ -50,20 +50,27 @@ impl Gateway {
     }
 }
 
-pub(super) fn execute(gateway: &Gateway, call: &Call, context: &CallContext) -> Result<Outcome, Failure> {
+pub(super) async fn execute(
+    gateway: &Gateway,
+    call: &Call,
+    context: &CallContext,
+) -> Result<Outcome, Failure> {
     let Given { query, limit } = call.arguments.to().map_err(|error| Error::Params(error.to_string()))?;
     let limit = limit.unwrap_or(USUAL).clamp(1, MOST);
     let begun = std::time::Instant::now();
-    let mut found = gateway.catalog().search(&query, limit, |entry| {
+    let asked = gateway.encode_search(&query).await;
+    let mut found = gateway.catalog().search(&query, &asked.vectors, limit, |entry| {
         let spec = entry.tool.spec();
         spec.service.as_str() != SERVICE && entry.service.is_up() && gateway.shows(&context.principal, spec)
     });
     gateway.rather_used(context, &mut found);
     gateway.telemetry().took(Kpi::ServiceDiscovery, begun.elapsed());
     gateway.searches.asked(context, &query, found.iter().map(|(entry, _)| entry.name.clone()));
+    let without = asked.without.map(|why| format!("\nSearched without the encoder: {}", cut(&why, 200)));
+    let without = without.unwrap_or_default();
     if found.is_empty() {
         let text = format!(
-            "No tool fits. Say it in other words, or look at what there is: {DESCRIBE} without a name."
+            "No tool fits. Say it in other words, or look at what there is: {DESCRIBE} without a name.{without}"
         );
         return Ok(ToolResult::text(&text, false).into());
     }
@@ -73,6 +80,6 @@ pub(super) fn execute(gateway: &Gateway, call: &Call, context: &CallContext) -> 
         let about = summary(&spec.description, SUMMARY);
         let _ = writeln!(text, "{} [{}] {about}", signature(entry), effects(spec.effects));
     }
-    let _ = write!(text, "Call with {CALL}; all of a tool: {DESCRIBE}.");
+    let _ = write!(text, "Call with {CALL}; all of a tool: {DESCRIBE}.{without}");
     Ok(ToolResult::text(&text, false).into())
 }

@@ -1,9 +1,10 @@
-//! The model that fills in arguments.
+//! Models that help: one that fills in arguments, one that makes vectors for the search.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_connectors::http_client::HttpClient;
-use trunkline_connectors::models::{Chat, Dialect, Endpoint, Error};
+use trunkline_connectors::models::{Chat, Dialect, Embedder, Endpoint, Error};
+use trunkline_model::Secret;
 
 /// A model that fills in the arguments of what is asked in plain words. Exactly one of `openai`, `anthropic` and `sampling` is given.
 /// It is sent what is asked, what is known beside it from the conversation, and the schema of the tool that is meant.
@@ -44,5 +45,36 @@ impl Model {
                 Err(Error::Config("exactly one of openai, anthropic and sampling is to be given".to_owned()))
             }
         }
+    }
+}
+
+/// An endpoint with the embeddings API of OpenAI. It is sent what tools say of themselves, the examples of intents, and what is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Embeddings {
+    /// The base URL: `https://api.openai.com/v1`, `http://127.0.0.1:8080/v1`.
+    pub url: String,
+    /// The model's name there.
+    pub model: String,
+    /// The key, where the endpoint wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Secret>,
+    /// How long a request waits for its vectors, in milliseconds. Without them in time it is searched without.
+    #[serde(default = "half_a_second")]
+    pub timeout_ms: u64,
+}
+
+fn half_a_second() -> u64 {
+    500
+}
+
+impl Embeddings {
+    /// The model that is configured.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn embedder(&self, http: &HttpClient) -> Result<Embedder, Error> {
+        let Self { url, model, key, .. } = self.clone();
+        Embedder::new(&Endpoint { url, model, key }, http)
     }
 }

@@ -129,6 +129,9 @@ pub struct Search {
     /// configuration's own folder. It takes some ten milliseconds a request, and as much once for every tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encoder: Option<PathBuf>,
+    /// An endpoint that makes vectors, in place of `encoder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<super::Embeddings>,
 }
 
 /// Addresses to listen on: one as text, or a list.

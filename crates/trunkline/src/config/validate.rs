@@ -44,6 +44,7 @@ impl Validator<'_> {
         self.registry();
         self.intents();
         self.model();
+        self.embeddings();
         for (name, service) in &config.services {
             let path = ConfigPath::new(["services", name]);
             self.name(name, &path);
@@ -130,6 +131,24 @@ impl Validator<'_> {
         if model.max_tokens == 0 {
             let fix = "Write a number above 0.";
             self.invalid("0 would leave the model no room", fix, &path.join("max_tokens"));
+        }
+    }
+
+    fn embeddings(&mut self) {
+        let Some(embeddings) = &self.config.search.embeddings else { return };
+        let path = ConfigPath::new(["search", "embeddings"]);
+        if self.config.search.encoder.is_some() {
+            let fix = "Take one of them out.";
+            self.invalid("encoder and embeddings can't be had both", fix, &path);
+        }
+        let Ok(http) = HttpClient::new() else { return };
+        if let Err(error) = embeddings.embedder(&http) {
+            let fix = "Write { url: \"http://127.0.0.1:8080/v1\", model: NAME }.";
+            self.invalid(error.to_string(), fix, &path);
+        }
+        if embeddings.timeout_ms == 0 {
+            let fix = "Write a number above 0.";
+            self.invalid("0 would leave the model no time", fix, &path.join("timeout_ms"));
         }
     }
 

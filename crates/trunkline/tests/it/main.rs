@@ -14,6 +14,7 @@ mod console_sign_in;
 mod ctk;
 mod docs;
 mod doors;
+mod embeddings;
 mod endpoints;
 mod failures;
 mod hostile_flows;

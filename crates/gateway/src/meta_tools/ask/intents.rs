@@ -1,5 +1,6 @@
 //! Intents of the configuration: what people say, and the tool or flow that is meant by it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_discovery::ToolEntry;
 use trunkline_discovery::embed::Table;
-use trunkline_discovery::intent::{Error as Full, Guess, Intents, Meaning};
+use trunkline_discovery::intent::{Error as Full, Guess, Intents, Meaning, Said};
+use trunkline_discovery::search::Encoded;
 
 use crate::Gateway;
 
@@ -44,7 +46,28 @@ pub(crate) struct Intentions {
 #[derive(Default)]
 struct Known {
     intents: Intents,
-    configs: IndexMap<String, Arc<IntentConfig>>,
+    configs: Configs,
+    /// The same by a stronger encoder, where there is one and every example has its vector.
+    encoded: Option<Intents>,
+    /// How often they have changed.
+    version: u64,
+}
+
+type Configs = IndexMap<String, Arc<IntentConfig>>;
+
+/// Intents whose examples want the vectors of an encoder.
+pub(crate) struct Wanted {
+    configs: Configs,
+    version: u64,
+    /// By intent, in the order in which they are learned: the first is its own words.
+    texts: Vec<Vec<String>>,
+}
+
+impl Wanted {
+    /// What is to have vectors.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().flatten().map(String::as_str)
+    }
 }
 
 /// An intent that a request may mean.
@@ -78,29 +101,86 @@ impl Intentions {
         }
         if known.change(configs).is_err() {
             // Places of intents that went are used up: begin anew.
-            *known = Known::default();
+            *known = Known { version: known.version, ..Known::default() };
             known.change(configs)?;
         }
+        known.version += 1;
+        known.encoded = None;
         known.intents.settle();
         Ok(())
     }
 
-    /// What a wish means, in plain words.
-    pub(super) fn meant(&self, text: &str, may: impl Fn(&IntentConfig) -> bool) -> Intended {
+    /// Those whose examples have no vectors of an encoder yet.
+    pub(crate) fn lacking(&self) -> Option<Wanted> {
+        let known = self.known.read();
+        if known.encoded.is_some() || known.configs.is_empty() {
+            return None;
+        }
+        let texts = |(id, config): (&String, &Arc<IntentConfig>)| {
+            let first = Intents::first_example(id, &config.about);
+            std::iter::once(first).chain(config.examples.iter().map(|example| bare(example))).collect()
+        };
+        let texts = known.configs.iter().map(texts).collect();
+        Some(Wanted { configs: known.configs.clone(), version: known.version, texts })
+    }
+
+    /// Has wishes understood by these vectors as well, unless the intents have changed meanwhile. Forgets those of other texts.
+    pub(crate) fn encoded(&self, wanted: &Wanted, vectors: &mut HashMap<String, Box<[f32]>>) {
+        let mut encoded = Intents::new();
+        for ((id, config), texts) in wanted.configs.iter().zip(&wanted.texts) {
+            for (at, text) in texts.iter().enumerate() {
+                let Some(vector) = vectors.get(text) else { return };
+                let said = Said::encoded(text, vector);
+                let learned = match at {
+                    0 => encoded.add_said(id, &config.about, said),
+                    _ => encoded.example(id, said),
+                };
+                if learned.is_err() {
+                    // Too many: so it was without vectors, and was told.
+                    break;
+                }
+            }
+        }
+        encoded.settle();
+        let all: std::collections::HashSet<&str> = wanted.texts().collect();
+        vectors.retain(|text, _| all.contains(&**text));
+        let mut known = self.known.write();
+        if known.version == wanted.version {
+            known.encoded = Some(encoded);
+        }
+    }
+
+    /// The texts whose vectors are of use for what a wish means: none where no intents are encoded.
+    pub(super) fn reads(&self, wish: &str) -> Option<String> {
+        let text = bare(wish);
+        (self.known.read().encoded.is_some() && !text.is_empty()).then_some(text)
+    }
+
+    /// What a wish means, in plain words; by its vector where it has one.
+    pub(super) fn meant(
+        &self,
+        text: &str,
+        vectors: &Encoded,
+        may: impl Fn(&IntentConfig) -> bool,
+    ) -> Intended {
         let known = self.known.read();
         if known.configs.is_empty() {
             return Intended::None;
         }
         let text = bare(text);
+        let (intents, said) = match (&known.encoded, vectors.get(&text)) {
+            (Some(encoded), Some(vector)) => (encoded, Said::encoded(&text, vector)),
+            _ => (&known.intents, Said::from(&text)),
+        };
         let meant = |guess: &Guess| {
             let config = known.configs.get(&guess.intent).filter(|config| may(config))?.clone();
-            let like = known.intents.like(&guess.intent, &text);
+            let like = intents.like(&guess.intent, said);
             let near = like.map_or(0.0, |like| alike(like, &text));
             let whole = |like: &str| config.examples.iter().find(|example| bare(example) == like).cloned();
             let like = like.map(|like| whole(like).unwrap_or_else(|| like.to_owned()));
             Some(Meant { id: guess.intent.clone(), config, confidence: guess.confidence, like, near })
         };
-        match known.intents.meaning(&text) {
+        match intents.meaning(said) {
             Meaning::Intent(guess) => meant(&guess).map_or(Intended::None, Intended::This),
             Meaning::Ambiguous { guesses, .. } => {
                 let mut some: Vec<Meant> = guesses.iter().filter_map(meant).collect();
@@ -219,7 +299,7 @@ mod tests {
     }
 
     fn meant(intentions: &Intentions, text: &str) -> Option<String> {
-        match intentions.meant(text, |_| true) {
+        match intentions.meant(text, &Encoded::default(), |_| true) {
             Intended::This(meant) => Some(meant.id),
             Intended::Unclear(_) | Intended::None => None,
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use trunkline_discovery::ToolEntry;
 use trunkline_discovery::arguments::{Filled, Found, Known, Request as Words, Source};
 use trunkline_discovery::conversation::{Conversation, Event};
-use trunkline_discovery::search::{Nearness, clauses_of};
+use trunkline_discovery::search::{Encoded, Nearness, clauses_of};
 use trunkline_model::CallContext;
 
 use super::super::SERVICE;
@@ -87,6 +87,8 @@ pub(super) struct Hearing<'a> {
     pub(super) context: &'a CallContext,
     pub(super) conversation: Conversation,
     pub(super) now: u64,
+    /// Vectors of what is asked by a stronger encoder, where there is one.
+    pub(super) vectors: Encoded,
 }
 
 /// A tool that may be meant.
@@ -144,6 +146,22 @@ fn asks(request: &str) -> bool {
 }
 
 impl Gateway {
+    /// The vectors of all that may be looked for to understand a request.
+    pub(super) async fn encode_wishes(&self, request: &str) -> Encoded {
+        if self.encoder.get().is_none() {
+            return Encoded::default();
+        }
+        let parts = std::iter::once(request).chain(clauses_of(request));
+        let read = parts.map(|part| (self.intentions.reads(part), self.catalog.spelled(part)));
+        let read: Vec<(Option<String>, String)> = read.collect();
+        let texts =
+            |(wish, search)| -> Vec<&str> { Encoded::texts(search).into_iter().chain(wish).collect() };
+        let texts = read
+            .iter()
+            .flat_map(|(wish, search): &(Option<String>, String)| texts((wish.as_deref(), search)));
+        self.encode(texts.collect()).await.vectors
+    }
+
     /// The wishes of a request, in their order. It is taken apart only where its parts mean different things.
     pub(super) fn understand<'a>(&self, request: &'a str, hearing: &mut Hearing<'_>) -> Vec<Wish<'a>> {
         if let Some(meaning) = self.command(request, hearing) {
@@ -243,7 +261,7 @@ impl Gateway {
 
     /// What one wish means: an intent of the configuration, else a tool.
     fn meant(&self, text: &str, hearing: &Hearing<'_>) -> Meaning {
-        let intended = self.intentions.meant(text, |config| self.may_mean(config, hearing));
+        let intended = self.intentions.meant(text, &hearing.vectors, |config| self.may_mean(config, hearing));
         let known = self.known(text, hearing);
         let meaning = match intended {
             Intended::None => None,
@@ -270,7 +288,7 @@ impl Gateway {
     /// The tool that one wish means, by search.
     fn found(&self, text: &str, known: &[Known], hearing: &Hearing<'_>) -> Meaning {
         let spelled = self.catalog.spelled(text);
-        let found = self.catalog.search(&spelled, LOOKED_AT, |entry| {
+        let found = self.catalog.search(&spelled, &hearing.vectors, LOOKED_AT, |entry| {
             let spec = entry.tool.spec();
             let flows = trunkline_orchestrator::service::SERVICE;
             let built_in = spec.service.as_str() == SERVICE

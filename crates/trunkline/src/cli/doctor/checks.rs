@@ -57,6 +57,9 @@ pub(super) async fn all(path: Option<&Path>) -> Vec<Check> {
     }
     checks.push(data_dir(&loaded.config.data_dir));
     services(&loaded, running.as_ref(), &mut checks).await;
+    if let Some(client) = &running {
+        checks.extend(encoder(client).await);
+    }
     checks.push(claude_code(&loaded));
     checks
 }
@@ -154,6 +157,14 @@ async fn services(loaded: &Loaded, running: Option<&Client>, checks: &mut Vec<Ch
             None => reachable(name, service).await,
         });
     }
+}
+
+/// What the running gateway says of its encoder, where that fails.
+async fn encoder(client: &Client) -> Option<Check> {
+    let health: Value = client.get(&["readyz"], &[]).await.ok()?;
+    let why = health["encoder_failing"].as_str()?;
+    let fix = "Look at search.embeddings and its endpoint; until then tools are found without it.";
+    Some(Check::warning("encoder", why, fix))
 }
 
 fn live_service(name: String, service: &Value) -> Check {
