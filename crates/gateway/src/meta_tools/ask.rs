@@ -18,6 +18,7 @@ use trunkline_discovery::ToolEntry;
 use trunkline_discovery::conversation::Event;
 use trunkline_model::{Call, CallContext, Failure, Json, Outcome, ToolResult};
 
+use crate::encoder::Asked;
 use crate::{Error, Gateway};
 pub(crate) use forms::Forms;
 pub use intents::IntentConfig;
@@ -65,7 +66,7 @@ pub(super) async fn execute(
             ToolResult::content(json!([{"type": "text", "text": noted}]), Some(structured), false).into()
         );
     }
-    let vectors = gateway.encode_wishes(&given.request).await;
+    let Asked { vectors, without } = gateway.encode_wishes(&given.request).await;
     let mut hearing = Hearing { context, conversation: gateway.conversation(context), now, vectors };
     let mut wishes = gateway.understand(&given.request, &mut hearing);
     let entities: Vec<_> = wishes.iter().flat_map(|wish| wish.meaning.mentioned()).collect();
@@ -78,9 +79,9 @@ pub(super) async fn execute(
     let reads = ready.iter().all(|(entry, _)| entry.tool.spec().effects.read_only);
     if ready.len() == wishes.len() && (reads || given.act) {
         let done = gateway.do_all(&ready, given.act.then_some(&*given.request), call, context).await?;
-        return Ok(with_meaning(done, &wishes));
+        return Ok(with_meaning(done, &wishes, without.as_deref()));
     }
-    Ok(told(&wishes).into())
+    Ok(told(&wishes, without.as_deref()).into())
 }
 
 /// The call that a wish comes to, where nothing of it is missing or guessed.

@@ -141,5 +141,7 @@ async fn intents_are_told_by_the_endpoint_as_well_and_without_it_by_the_words() 
     .await;
     model.answers(|_| plainly(500, "no"));
     assert_eq!(intent(STRANGE).await, None);
+    let told = gateway.call("ask", &json!({"request": "cancel order ord-1004"}), &[]).await.text().await;
+    assert!(told.contains("Understood without the encoder: ") && told.contains("ord-1004"), "{told}");
     assert_eq!(intent("walk me through our shelves").await.as_deref(), Some("shelves"));
 }

@@ -13,6 +13,9 @@ use super::understand::{Aim, Meaning, Plan, Wish};
 /// The member of a result's `_meta` that says what was understood.
 const META: &str = "trunkline.dev/ask";
 
+/// Why the encoder of the configuration had no part in it.
+const WITHOUT: &str = "without_encoder";
+
 /// How sure a value has to be that something is changed by.
 const LIKELY: f32 = 0.5;
 
@@ -30,7 +33,7 @@ impl Plan {
 }
 
 /// What was understood, what is missing, and what to do next.
-pub(super) fn told(wishes: &[Wish<'_>]) -> ToolResult {
+pub(super) fn told(wishes: &[Wish<'_>], without: Option<&str>) -> ToolResult {
     let mut text = String::new();
     let (mut missing, mut calls) = (false, Vec::new());
     for wish in wishes {
@@ -73,7 +76,12 @@ pub(super) fn told(wishes: &[Wish<'_>]) -> ToolResult {
             "Nothing was done yet. Ask again with \"do\": true to do it, or call the tool yourself."
         }
     });
-    let structured = json!({"done": false, "asks": missing, "calls": calls, "wishes": understood(wishes)});
+    let mut structured =
+        json!({"done": false, "asks": missing, "calls": calls, "wishes": understood(wishes)});
+    if let Some(why) = without {
+        let _ = write!(text, "\nUnderstood without the encoder: {}", cut(why, 200));
+        structured[WITHOUT] = json!(cut(why, 200));
+    }
     ToolResult::content(json!([{"type": "text", "text": text}]), Some(structured), false)
 }
 
@@ -150,9 +158,12 @@ fn understood(wishes: &[Wish<'_>]) -> Vec<Value> {
 }
 
 /// The outcome of what was done, which says what was understood.
-pub(super) fn with_meaning(outcome: Outcome, wishes: &[Wish<'_>]) -> Outcome {
+pub(super) fn with_meaning(outcome: Outcome, wishes: &[Wish<'_>], without: Option<&str>) -> Outcome {
     let Outcome::Complete(ToolResult { body, is_error, freshness }) = outcome else { return outcome };
-    let told = json!({"wishes": understood(wishes)});
+    let mut told = json!({"wishes": understood(wishes)});
+    if let Some(why) = without {
+        told[WITHOUT] = json!(cut(why, 200));
+    }
     #[derive(serde::Deserialize)]
     struct Meta {
         #[serde(rename = "_meta")]

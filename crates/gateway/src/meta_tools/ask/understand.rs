@@ -11,6 +11,7 @@ use super::super::SERVICE;
 use super::intents::{Intended, IntentConfig, Meant, is_flow};
 use super::model::By;
 use crate::Gateway;
+use crate::encoder::Asked;
 
 /// From where on a tool is near enough to be meant.
 const SURE: f32 = 0.31;
@@ -147,9 +148,9 @@ fn asks(request: &str) -> bool {
 
 impl Gateway {
     /// The vectors of all that may be looked for to understand a request.
-    pub(super) async fn encode_wishes(&self, request: &str) -> Encoded {
+    pub(super) async fn encode_wishes(&self, request: &str) -> Asked {
         if self.encoder.get().is_none() {
-            return Encoded::default();
+            return Asked::default();
         }
         let parts = std::iter::once(request).chain(clauses_of(request));
         let read = parts.map(|part| (self.intentions.reads(part), self.catalog.spelled(part)));
@@ -159,7 +160,7 @@ impl Gateway {
         let texts = read
             .iter()
             .flat_map(|(wish, search): &(Option<String>, String)| texts((wish.as_deref(), search)));
-        self.encode(texts.collect()).await.vectors
+        self.encode(texts.collect()).await
     }
 
     /// The wishes of a request, in their order. It is taken apart only where its parts mean different things.
