@@ -274,7 +274,8 @@ fn guide(loaded: &Loaded, addresses: &[SocketAddr]) {
     let me = own_command();
     let services: Vec<&str> = loaded.config.services.keys().map(String::as_str).collect();
     let text = format!(
-        "\nMCP       http://{address}/mcp   (claude mcp add --transport http trunkline http://{address}/mcp)\n\
+        "\nConsole   http://{address}/\n\
+         MCP       http://{address}/mcp   (claude mcp add --transport http trunkline http://{address}/mcp)\n\
          HTTP      http://{address}/v1/tools, described by http://{address}/openapi.json\n\
          Services  {}\n\
          Data      {}\n\n\
