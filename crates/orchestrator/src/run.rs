@@ -1,5 +1,6 @@
 //! One running instance: its steps, its pauses, and its way to the journal.
 
+mod alone;
 mod queue;
 mod quiet;
 mod step;

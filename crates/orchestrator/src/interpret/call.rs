@@ -387,8 +387,12 @@ pub(super) async fn run(
         ProcessReturn::None => "none",
     });
     let step = step(at, Target::Endpoint(kind, Effects::default()), &with, None);
+    if !what.await_ {
+        run.let_go(&step).await?;
+        return Ok(input);
+    }
     let output = run.step(&step).await?;
-    Ok(if what.return_ == ProcessReturn::None || !what.await_ { input } else { output })
+    Ok(if what.return_ == ProcessReturn::None { input } else { output })
 }
 
 fn defined(run: &Run, (namespace, name, version): (&str, &str, &str)) -> Result<Arc<Workflow>, Fault> {

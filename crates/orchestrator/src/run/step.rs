@@ -293,7 +293,12 @@ impl Run {
         }
     }
 
-    fn call(&self, step: &Step, attempt: u32, idempotency_key: Arc<str>) -> BoxFuture<'static, StepOutcome> {
+    pub(super) fn call(
+        &self,
+        step: &Step,
+        attempt: u32,
+        idempotency_key: Arc<str>,
+    ) -> BoxFuture<'static, StepOutcome> {
         let deadline = Instant::now() + step.timeout.unwrap_or(self.bounds.step);
         match &step.target {
             Target::Tool(_) if let Some(outside) = &step.outside => {

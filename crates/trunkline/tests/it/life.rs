@@ -261,3 +261,32 @@ async fn undos_of_the_shop_are_proposed_and_not_used() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_process_that_nobody_waits_for_begins_once_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    // It writes its word when it may, which is after its run has ended.
+    let script = "until [ -e may ]; do sleep 0.05; done; echo done >> out";
+    let workflow = json!({
+        "document": {"dsl": "1.0.3", "namespace": "alone", "name": "detach", "version": "1.0.0"},
+        "do": [
+            {"process": {"run": {
+                "shell": {"command": "sh", "arguments": ["-c", format!("cd '{}' && {script}", folder.path().display())]},
+                "await": false,
+            }}},
+            {"after": {"set": {"went": "on"}}},
+        ],
+    });
+    let file = folder.path().join("detach.json");
+    std::fs::write(&file, workflow.to_string()).unwrap();
+    let flows = json!({"definitions": [file], "allow_commands": ["sh"]});
+    let gateway = Gateway::begin(&format!("flows: {flows}\n")).await;
+    let answer = gateway.call("detach", &json!({}), &[]).await.json().await;
+    assert!(answer.to_string().contains("\"went\":\"on\""), "{answer}");
+    assert!(!folder.path().join("out").exists());
+    std::fs::write(folder.path().join("may"), "").unwrap();
+    let out =
+        eventually("the process ends", async || std::fs::read_to_string(folder.path().join("out")).ok())
+            .await;
+    assert_eq!(out, "done\n");
+}
