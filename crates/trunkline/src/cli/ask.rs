@@ -11,7 +11,8 @@ use super::stop::Stop;
 #[derive(Debug, clap::Args)]
 pub(super) struct Ask {
     /// What is to be done.
-    request: String,
+    #[arg(required = true)]
+    request: Vec<String>,
     /// Also do what changes something.
     #[arg(long = "do")]
     act: bool,
@@ -23,7 +24,7 @@ pub(super) struct Ask {
 
 impl Ask {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let members = [("request", Value::String(self.request)), ("do", Value::Bool(self.act))];
+        let members = [("request", Value::String(self.request.join(" "))), ("do", Value::Bool(self.act))];
         let arguments: Map<String, Value> =
             members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         call(&self.server.client()?, "ask", arguments, self.output.output)
