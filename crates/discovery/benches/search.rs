@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use trunkline_discovery::capabilities::inferred;
 use trunkline_discovery::embed::{MiniLm, Table};
 use trunkline_discovery::search::{Document, Encoded, Mix, SearchIndex, told};
 
@@ -94,7 +95,8 @@ fn among(folders: &[PathBuf], table: &'static Table, count: usize) {
     let mut adding = Vec::with_capacity(count);
     for (number, tool) in tools.iter().cycle().take(count).enumerate() {
         let name = format!("{} {}", tool["name"].as_str().unwrap_or_default(), number / tools.len());
-        let document = Document { name: &name, ..document(tool) };
+        let guessed = guessed(tool);
+        let document = Document { name: &name, ..document(tool, &guessed) };
         let start = Instant::now();
         index.insert(&Arc::from(number.to_string()), &document);
         adding.push(start.elapsed());
@@ -225,9 +227,16 @@ fn lines(path: &Path) -> Vec<Value> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// What a tool's name lets guess that it can do.
+fn guessed(tool: &Value) -> String {
+    let term = tool["name"].as_str().and_then(inferred);
+    term.map(|term| term.to_string()).unwrap_or_default()
+}
+
 /// What a tool says, from its JSON.
-fn document(tool: &Value) -> Document<'_> {
+fn document<'a>(tool: &'a Value, guessed: &'a str) -> Document<'a> {
     let mut document = Document {
+        inferred: guessed,
         name: tool["name"].as_str().unwrap_or_default(),
         description: tool["description"].as_str().unwrap_or_default(),
         ..Document::default()
@@ -245,7 +254,8 @@ fn measure(folder: &Path, by: &By, mix: Mix, learns: bool) -> Option<Row> {
     let (tools, mut queries) = (lines(&folder.join("tools.jsonl")), lines(&folder.join("queries.jsonl")));
     let mut index = SearchIndex::with(by.table, mix);
     for tool in &tools {
-        let (key, document) = (tool["id"].as_str()?, document(tool));
+        let guessed = guessed(tool);
+        let (key, document) = (tool["id"].as_str()?, document(tool, &guessed));
         index.insert(&Arc::from(key), &document);
         if let Some(vector) = by.vector(mix, &told(&document)) {
             index.set_vector(key, &vector);

@@ -66,6 +66,8 @@ pub struct Query {
     pub needs: Vec<String>,
     /// The tool changes nothing.
     pub read_only: Option<bool>,
+    /// Only what was configured or told of capabilities: not what names let guess, where nothing was.
+    pub configured: bool,
     /// Has an instance in this zone that is well.
     pub zone: Option<String>,
     /// What is known of the service or of an instance that is well.
@@ -96,6 +98,8 @@ pub struct Fit {
     pub service: Arc<str>,
     /// The term that was matched.
     pub capability: Option<Arc<str>>,
+    /// Nobody has said that it has this capability: it is guessed from its name.
+    pub inferred: bool,
     /// Its version, where it has one.
     pub version: Option<Arc<str>>,
     /// Whether it can be called now.
@@ -119,8 +123,17 @@ pub struct LeftOut {
 #[derive(Default)]
 pub(crate) struct Index {
     /// Sorted by term.
-    terms: Vec<(Arc<str>, u32)>,
+    terms: Vec<Term>,
     tools: Vec<Known>,
+}
+
+/// That a tool has a capability.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Term {
+    name: Arc<str>,
+    /// It is guessed from the tool's name.
+    inferred: bool,
+    tool: u32,
 }
 
 struct Known {
@@ -142,9 +155,12 @@ impl Index {
 
     fn add(&mut self, entry: &ToolEntry) {
         let (spec, about) = (entry.tool.spec(), &entry.about);
-        let Ok(number) = u32::try_from(self.tools.len()) else { return };
-        for capability in spec.capabilities.iter().chain(about.terms()) {
-            self.terms.push((Arc::from(capability.as_str()), number));
+        let Ok(tool) = u32::try_from(self.tools.len()) else { return };
+        for capability in entry.capabilities() {
+            self.terms.push(Term { name: Arc::from(capability.as_str()), inferred: false, tool });
+        }
+        if let Some(guessed) = entry.inferred_capability() {
+            self.terms.push(Term { name: Arc::from(guessed.as_str()), inferred: true, tool });
         }
         let version = Some(&*spec.version).filter(|version| !version.is_empty());
         let version = version.or(about.version.as_deref()).map(|text| (Arc::from(text), lenient(text)));
@@ -161,35 +177,36 @@ impl Index {
     fn of<'a>(
         &'a self,
         pattern: Option<&'a str>,
-    ) -> Box<dyn Iterator<Item = (Option<&'a Arc<str>>, &'a Known)> + 'a> {
+        configured: bool,
+    ) -> Box<dyn Iterator<Item = (Option<&'a Term>, &'a Known)> + 'a> {
         let Some(pattern) = pattern else {
             return Box::new(self.tools.iter().map(|known| (None, known)));
         };
         // Up to the first star the term is literal.
         let literal = pattern.split('*').next().unwrap_or_default();
-        let start = self.terms.partition_point(|(term, _)| &**term < literal);
-        let range = self.terms[start..].iter().take_while(move |(term, _)| term.starts_with(literal));
-        let fits = range.filter(move |(term, _)| Capability::matches_term(term, pattern));
-        Box::new(fits.map(|(term, number)| (Some(term), &self.tools[*number as usize])))
+        let start = self.terms.partition_point(|term| &*term.name < literal);
+        let range = self.terms[start..].iter().take_while(move |term| term.name.starts_with(literal));
+        let may = move |term: &&Term| !(configured && term.inferred);
+        let fits = range.filter(may).filter(move |term| Capability::matches_term(&term.name, pattern));
+        Box::new(fits.map(|term| (Some(term), &self.tools[term.tool as usize])))
     }
 }
 
 impl Snapshot {
-    /// Other tools that have a capability of this one that `named` holds for, to the letter.
+    /// Other tools that have a capability of this one that `named` holds for, to the letter. What is only guessed does not count.
     pub fn same_capability<'a>(
         &'a self,
         one: &'a ToolEntry,
         named: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = &'a ToolEntry> {
-        let own = one.tool.spec().capabilities.iter().chain(one.about.terms());
-        let own: Vec<&str> = own.map(Capability::as_str).filter(|term| named(term)).collect();
+        let own: Vec<&str> = one.capabilities().map(Capability::as_str).filter(|term| named(term)).collect();
         let index = self.index();
-        let others = own.into_iter().flat_map(move |term| {
-            let start = index.terms.partition_point(|(known, _)| &**known < term);
-            index.terms[start..].iter().take_while(move |(known, _)| **known == *term)
+        let others = own.into_iter().flat_map(move |name| {
+            let start = index.terms.partition_point(|term| &*term.name < name);
+            index.terms[start..].iter().take_while(move |term| *term.name == *name && !term.inferred)
         });
         others
-            .map(|(_, number)| &index.tools[*number as usize].entry)
+            .map(|term| &index.tools[term.tool as usize].entry)
             .filter(move |other| !Arc::ptr_eq(&other.name, &one.name))
     }
 
@@ -207,7 +224,8 @@ impl Snapshot {
         let again = |told: &Arc<str>, known: &Known| Arc::ptr_eq(told, &known.entry.name);
         // Some more than are wanted, to have the best of them.
         let enough = limit.saturating_mul(4);
-        for (looked, (term, known)) in self.index().of(query.capability.as_deref()).enumerate() {
+        let looked_at = self.index().of(query.capability.as_deref(), query.configured);
+        for (looked, (term, known)) in looked_at.enumerate() {
             if looked >= MOST_LOOKED_AT || found.tools.len() >= enough {
                 found.more = true;
                 break;
@@ -229,7 +247,7 @@ impl Snapshot {
         }
         let exact = |fit: &Fit| fit.capability.as_deref() == query.capability.as_deref();
         let micros = |fit: &Fit| fit.latency_ms.map_or(u64::MAX, whole_micros);
-        found.tools.sort_by_key(|fit| (Reverse(fit.well), Reverse(exact(fit)), micros(fit)));
+        found.tools.sort_by_key(|fit| (Reverse(fit.well), fit.inferred, Reverse(exact(fit)), micros(fit)));
         found.more |= found.tools.len() > limit;
         found.tools.truncate(limit);
         Ok(found)
@@ -269,7 +287,7 @@ impl Known {
         query: &Query,
         wanted: Option<&semver::VersionReq>,
         arguments: Option<&Json>,
-        term: Option<&Arc<str>>,
+        term: Option<&Term>,
     ) -> Result<Fit, Why<'_>> {
         let spec = self.entry.tool.spec();
         if let Some(wanted) = wanted {
@@ -308,7 +326,7 @@ impl Known {
     }
 
     /// Whether it is well, and where.
-    fn place(&self, query: &Query, service: &dyn Service, term: Option<&Arc<str>>) -> Result<Fit, Why<'_>> {
+    fn place(&self, query: &Query, service: &dyn Service, term: Option<&Term>) -> Result<Fit, Why<'_>> {
         let instances = service.instances();
         let well: Vec<&InstanceStatus> = instances.iter().filter(|instance| instance.healthy).collect();
         let up = service.is_up();
@@ -316,7 +334,7 @@ impl Known {
             let cause = service.status().cause.unwrap_or_else(|| "it has not been reached yet".to_owned());
             return Err(Why::Unwell(cause));
         }
-        if let Some(term) = term.filter(|term| !query.unwell && self.is_only_told(term)) {
+        if let Some(term) = term.map(|term| &term.name).filter(|term| !query.unwell && self.is_only_told(term)) {
             let can =
                 |instance: &&InstanceStatus| instance.capabilities.iter().any(|one| one.as_str() == &**term);
             if !well.iter().any(can) {
@@ -342,7 +360,8 @@ impl Known {
         Ok(Fit {
             tool: self.entry.name.clone(),
             service: service.id().shared(),
-            capability: term.cloned(),
+            capability: term.map(|term| term.name.clone()),
+            inferred: term.is_some_and(|term| term.inferred),
             version: self.version.as_ref().map(|(text, _)| text.clone()),
             well: up,
             instances: (!instances.is_empty()).then_some(well.len()),

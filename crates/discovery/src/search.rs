@@ -54,6 +54,8 @@ pub struct Document<'a> {
     pub about_parameters: Vec<&'a str>,
     /// What it can do, and other words that it is known by.
     pub terms: Vec<&'a str>,
+    /// What it can do as its name lets guess, where nobody has said it.
+    pub inferred: &'a str,
 }
 
 /// How much of a score comes from where.
@@ -75,9 +77,9 @@ impl Default for Mix {
     }
 }
 
-/// How much a word in each place counts: name, description, parameters, what is said of these, other terms.
-const WEIGHTS: [f32; FIELDS] = [4.0, 1.0, 0.7, 0.5, 1.0];
-const FIELDS: usize = 5;
+/// How much a word in each place counts: name, description, parameters, what is said of these, other terms, inferred capabilities.
+const WEIGHTS: [f32; FIELDS] = [4.0, 1.0, 0.7, 0.5, 1.0, 0.3];
+const FIELDS: usize = 6;
 
 /// Length that a field counts as having at least, so that the words of a short one don't count for too much.
 const SHORTEST: f32 = 1.0;
@@ -200,6 +202,7 @@ impl SearchIndex {
         document.parameters.iter().for_each(|text| take(words, 2, text));
         document.about_parameters.iter().for_each(|text| take(words, 3, text));
         document.terms.iter().for_each(|text| take(words, 4, text));
+        take(words, 5, document.inferred);
         for (all, own) in self.lengths.iter_mut().zip(lengths) {
             *all += own;
         }

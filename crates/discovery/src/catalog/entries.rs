@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::capabilities::inferred;
 use crate::discover::About;
 use crate::search::Document;
 use indexmap::IndexMap;
@@ -66,18 +67,30 @@ impl ToolEntry {
 }
 
 impl ToolEntry {
+    /// What it can do, as configured or told by its service and its instances.
+    pub fn capabilities(&self) -> impl Iterator<Item = &trunkline_model::Capability> {
+        self.tool.spec().capabilities.iter().chain(self.about.terms())
+    }
+
+    /// What its name lets guess that it can do, where nobody has said it.
+    #[must_use]
+    pub fn inferred_capability(&self) -> Option<trunkline_model::Capability> {
+        if self.capabilities().next().is_some() { None } else { inferred(&self.tool.spec().name) }
+    }
+
     /// Gives the words that it is found by.
     pub(super) fn be_found(&self, take: impl FnOnce(Document<'_>)) {
         let spec = self.tool.spec();
+        let inferred = self.inferred_capability();
         let mut document = Document {
+            inferred: inferred.as_ref().map_or("", trunkline_model::Capability::as_str),
             name: &spec.name,
             description: &spec.description,
             terms: vec![spec.service.as_str()],
             ..Document::default()
         };
         document.terms.extend(spec.title.as_deref());
-        let capabilities = spec.capabilities.iter().chain(self.about.terms());
-        document.terms.extend(capabilities.map(trunkline_model::Capability::as_str));
+        document.terms.extend(self.capabilities().map(trunkline_model::Capability::as_str));
         let mut parameters = Vec::new();
         named(spec.input.document(), NESTED, &mut parameters);
         for (name, schema) in parameters {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_discovery::Snapshot;
-use trunkline_discovery::capabilities::inferred;
 use trunkline_model::{Call, CallContext, Failure, Outcome, Principal, ToolResult};
 
 use super::signature::{cut, effects, signature, summary};
@@ -75,15 +74,10 @@ pub(super) fn execute(gateway: &Gateway, call: &Call, context: &CallContext) -> 
 fn described(entry: &trunkline_discovery::ToolEntry, full: bool) -> String {
     let spec = entry.tool.spec();
     let mut text = format!("{} [{}]\n{}\n", entry.name, effects(spec.effects), spec.description.trim());
-    let capabilities: Vec<&str> = spec
-        .capabilities
-        .iter()
-        .chain(&entry.about.capabilities)
-        .map(trunkline_model::Capability::as_str)
-        .collect();
+    let capabilities: Vec<&str> = entry.capabilities().map(trunkline_model::Capability::as_str).collect();
     if !capabilities.is_empty() {
         let _ = writeln!(text, "Capabilities: {}", capabilities.join(", "));
-    } else if let Some(inferred) = inferred(&spec.name) {
+    } else if let Some(inferred) = entry.inferred_capability() {
         let _ = writeln!(text, "Capabilities: {inferred} (inferred from its name)");
     }
     if !entry.service.is_up() {

@@ -1,7 +1,7 @@
 //! `trunkline tools`: what can be called.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::output::{print_data, short, table};
@@ -19,6 +19,12 @@ const MOST: &str = "20";
 pub(super) struct Tools {
     /// What is to be done, in plain words: the tools that fit, the best first.
     query: Vec<String>,
+    /// Those that can do this and can be called now: a dotted term, `*` for any one part.
+    #[arg(long, value_name = "TERM", conflicts_with = "query")]
+    capability: Option<String>,
+    /// With --capability: not those of which that is only guessed from their names.
+    #[arg(long, requires = "capability")]
+    configured: bool,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -40,6 +46,11 @@ struct Listing {
 impl Tools {
     pub(super) fn run(self) -> Result<(), Stop> {
         let client = self.server.client()?;
+        if let Some(capability) = &self.capability {
+            let query = json!({"capability": capability, "configured": self.configured, "limit": 100});
+            let found: Value = block_on(client.post(&["v1", "discover"], query.to_string()))?;
+            return Ok(print_data(self.output.output, &found, can)?);
+        }
         let tools = match self.query.join(" ") {
             words if words.trim().is_empty() => block_on(all(&client))?,
             words => {
@@ -75,6 +86,18 @@ fn to_table(tools: &[Value]) -> String {
         })
         .collect();
     table(["NAME", "SERVICE", "EFFECTS", "DESCRIPTION"], &rows)
+}
+
+/// The tools that can do something.
+fn can(found: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |tool: &Value| {
+        let from = if tool["inferred"] == true { "inferred" } else { "configured" };
+        let latency = tool["latency_ms"].as_f64().map(|ms| format!("{ms:.1}")).unwrap_or_default();
+        [text(&tool["tool"]), text(&tool["capability"]), from.to_owned(), text(&tool["version"]), latency]
+    };
+    let rows: Vec<_> = found["tools"].as_array().into_iter().flatten().map(row).collect();
+    table(["NAME", "CAPABILITY", "FROM", "VERSION", "MS"], &rows)
 }
 
 /// What a tool does to the world, in a word.

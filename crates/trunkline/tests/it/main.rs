@@ -31,6 +31,7 @@ mod recovery;
 mod registrations;
 mod reload;
 mod resilience;
+mod routing;
 mod schedules;
 mod search;
 mod secrets;
