@@ -334,7 +334,9 @@ impl Known {
             let cause = service.status().cause.unwrap_or_else(|| "it has not been reached yet".to_owned());
             return Err(Why::Unwell(cause));
         }
-        if let Some(term) = term.map(|term| &term.name).filter(|term| !query.unwell && self.is_only_told(term)) {
+        if let Some(term) =
+            term.map(|term| &term.name).filter(|term| !query.unwell && self.is_only_told(term))
+        {
             let can =
                 |instance: &&InstanceStatus| instance.capabilities.iter().any(|one| one.as_str() == &**term);
             if !well.iter().any(can) {

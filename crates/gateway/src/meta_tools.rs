@@ -1,8 +1,9 @@
 //! The tools that an agent finds, reads about and calls the others with: few, small, and always the same, however many others
 //! there are.
 //!
-//! `call_tool` is never executed as itself: a door takes the call out of it that it carries ([`unwrap`]), so that policy, limits,
-//! the record and everything that a call may come to (questions, progress, tasks) are those of the tool that is meant.
+//! `call_tool` of one tool is never executed as itself: a door takes the call out of it that it carries ([`unwrap`]), so that policy,
+//! limits, the record and everything that a call may come to (questions, progress, tasks) are those of the tool that is meant. Of
+//! several tools it makes a call of its own of each (`together`).
 
 mod ask;
 mod describe;
@@ -11,6 +12,7 @@ mod read;
 mod search;
 mod searches;
 mod signature;
+mod together;
 mod unwrap;
 
 use std::sync::{Arc, Weak};
@@ -120,25 +122,15 @@ impl Tool for MetaTool {
         call: &'a Call,
         context: &'a CallContext,
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
-        match (self.kind, self.gateway.upgrade()) {
-            (Kind::Ask, Some(gateway)) => {
-                return Box::pin(async move { ask::execute(&gateway, call, context).await });
-            }
-            (Kind::Search, Some(gateway)) => {
-                return Box::pin(async move { search::execute(&gateway, call, context).await });
-            }
-            _ => {}
-        }
-        let done = match self.gateway.upgrade() {
-            None => Err(Error::Cancelled.into()),
-            Some(gateway) => match self.kind {
-                Kind::Describe => describe::execute(&gateway, call, context),
-                Kind::Read => read::execute(&gateway, call, context),
-                Kind::Ask | Kind::Search | Kind::Call => Err(Error::Params(format!(
-                    "{CALL} is for agents that are connected; name the tool itself in its place"
-                ))
-                .into()),
-            },
+        let Some(gateway) = self.gateway.upgrade() else {
+            return Box::pin(std::future::ready(Err(Error::Cancelled.into())));
+        };
+        let done = match self.kind {
+            Kind::Ask => return Box::pin(async move { ask::execute(&gateway, call, context).await }),
+            Kind::Call => return Box::pin(async move { together::execute(&gateway, call, context).await }),
+            Kind::Search => return Box::pin(async move { search::execute(&gateway, call, context).await }),
+            Kind::Describe => describe::execute(&gateway, call, context),
+            Kind::Read => read::execute(&gateway, call, context),
         };
         Box::pin(std::future::ready(done))
     }

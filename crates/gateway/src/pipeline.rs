@@ -7,6 +7,7 @@ mod shape;
 mod target;
 
 pub use shape::Wish;
+pub(crate) use shape::document;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod forms;
 mod intents;
 mod memory;
 mod model;
+mod previews;
 mod told;
 mod understand;
 
@@ -25,6 +26,7 @@ pub use intents::IntentConfig;
 pub(crate) use intents::Intentions;
 pub(crate) use memory::{Conversations, SAID, STREAM};
 pub use model::{ArgumentModel, Prompt, Writer};
+use previews::{Preview, Reply};
 use told::{told, with_meaning};
 use understand::{Hearing, Meaning, Wish};
 
@@ -59,6 +61,10 @@ pub(super) async fn execute(
         return Err(Error::Params(format!("a request has at most {LONGEST} bytes")).into());
     }
     let now = gateway.now_ms();
+    let shown = gateway.take_shown(context);
+    if let Some(reply) = Reply::of(&given.request) {
+        return gateway.replied(reply, shown, call, context).await;
+    }
     if let Some((event, noted)) = memory::remark(&given.request, now) {
         gateway.said(context, event);
         let structured = json!({"done": true, "asks": false, "calls": [], "wishes": []});
@@ -81,7 +87,9 @@ pub(super) async fn execute(
         let done = gateway.do_all(&ready, given.act.then_some(&*given.request), call, context).await?;
         return Ok(with_meaning(done, &wishes, without.as_deref()));
     }
-    Ok(told(&wishes, without.as_deref()).into())
+    let complete = ready.len() == wishes.len();
+    let held = complete && gateway.show(context, Preview::of(&ready, &given.request, now));
+    Ok(told(&wishes, held, without.as_deref()).into())
 }
 
 /// The call that a wish comes to, where nothing of it is missing or guessed.

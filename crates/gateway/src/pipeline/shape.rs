@@ -13,6 +13,7 @@ use super::Request;
 use crate::Gateway;
 use crate::meta_tools::{SERVICE, tokens};
 pub use answer::Wish;
+pub(crate) use answer::document;
 
 /// The longest that a service's wish keeps a caller away.
 const MAX_WISH: Duration = Duration::from_secs(3_600);

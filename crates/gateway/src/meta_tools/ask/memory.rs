@@ -12,6 +12,7 @@ use trunkline_discovery::conversation::{Conversation, Event, LIFE};
 use trunkline_model::{CallContext, Operation, Outcome, Principal, ToolResult};
 
 use super::super::SERVICE;
+use super::previews::Preview;
 use crate::Gateway;
 use crate::pipeline::Request;
 
@@ -41,6 +42,14 @@ pub(crate) struct Conversations {
 struct Held {
     conversation: Conversation,
     last: u64,
+    /// What was shown last and not done.
+    shown: Option<Preview>,
+}
+
+impl Held {
+    fn new(last: u64) -> Self {
+        Self { conversation: Conversation::default(), last, shown: None }
+    }
 }
 
 /// An event of a conversation in the log.
@@ -56,8 +65,7 @@ impl Conversations {
         let who = who(&context.principal, context.conversation.as_deref());
         let mut all = self.all.lock();
         make_room(&mut all, now);
-        let held =
-            all.entry(who).or_insert_with(|| Held { conversation: Conversation::default(), last: now });
+        let held = all.entry(who).or_insert_with(|| Held::new(now));
         held.last = now;
         let conversation = held.conversation.clone();
         self.many.store(all.len(), Ordering::Relaxed);
@@ -69,13 +77,25 @@ impl Conversations {
         let mut all = self.all.lock();
         if begins && !all.contains_key(who) {
             make_room(&mut all, event.at());
-            all.insert(who.clone(), Held { conversation: Conversation::default(), last: event.at() });
+            all.insert(who.clone(), Held::new(event.at()));
             self.many.store(all.len(), Ordering::Relaxed);
         }
         let Some(held) = all.get_mut(who) else { return false };
         held.last = held.last.max(event.at());
         held.conversation.apply(event);
         true
+    }
+
+    /// Takes what was shown out of a conversation, so that it is done once at most.
+    fn take_shown(&self, who: &str, now: u64) -> Option<Preview> {
+        let mut all = self.all.lock();
+        all.get_mut(who)?.shown.take().filter(|shown| shown.lives(now))
+    }
+
+    /// Keeps what was shown in a conversation that is under way.
+    fn show(&self, who: &str, shown: Preview) -> bool {
+        let mut all = self.all.lock();
+        all.get_mut(who).map(|held| held.shown = Some(shown)).is_some()
     }
 
     fn knows(&self, who: &str) -> bool {
@@ -111,6 +131,18 @@ impl Gateway {
     /// What a caller's conversation is about.
     pub(in super::super) fn conversation(&self, context: &CallContext) -> Conversation {
         self.conversations.of(context, self.now_ms())
+    }
+
+    /// Takes what was shown to a caller last. Calls without a conversation have nothing in common: to them nothing was.
+    pub(super) fn take_shown(&self, context: &CallContext) -> Option<Preview> {
+        let who = who(&context.principal, Some(context.conversation.as_deref()?));
+        self.conversations.take_shown(&who, self.now_ms())
+    }
+
+    /// Keeps what is shown to a caller, who can then say "do it". Gives whether that is so.
+    pub(super) fn show(&self, context: &CallContext, shown: Preview) -> bool {
+        let Some(session) = context.conversation.as_deref() else { return false };
+        self.conversations.show(&who(&context.principal, Some(session)), shown)
     }
 
     /// Something was said, or came of a call: that goes to the conversation and to the record.

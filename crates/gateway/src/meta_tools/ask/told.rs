@@ -32,8 +32,8 @@ impl Plan {
     }
 }
 
-/// What was understood, what is missing, and what to do next.
-pub(super) fn told(wishes: &[Wish<'_>], without: Option<&str>) -> ToolResult {
+/// What was understood, what is missing, and what to do next. `held` says that "do it" does it.
+pub(super) fn told(wishes: &[Wish<'_>], held: bool, without: Option<&str>) -> ToolResult {
     let mut text = String::new();
     let (mut missing, mut calls) = (false, Vec::new());
     for wish in wishes {
@@ -72,6 +72,9 @@ pub(super) fn told(wishes: &[Wish<'_>], without: Option<&str>) -> ToolResult {
     text.push_str(match (missing, calls.is_empty()) {
         (true, true) => "Nothing was done. Say it in other words.",
         (true, false) => "Nothing was done. Ask again with what is missing, or call the tool yourself.",
+        (false, _) if held => {
+            "Nothing was done yet. Ask \"do it\" to have it done, \"no\" to forget it, or call the tool yourself."
+        }
         (false, _) => {
             "Nothing was done yet. Ask again with \"do\": true to do it, or call the tool yourself."
         }

@@ -100,7 +100,7 @@ impl Gateway {
 }
 
 /// The value that an answer is: its structured content, or its only text where that is JSON.
-fn document(body: &Value) -> Option<Value> {
+pub(crate) fn document(body: &Value) -> Option<Value> {
     if let Some(structured) = body.get("structuredContent").filter(|value| !value.is_null()) {
         return Some(structured.clone());
     }
