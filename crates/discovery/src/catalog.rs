@@ -4,6 +4,7 @@
 //! same when another service is added; policy, limits and the record use the binding (service, own name).
 
 mod entries;
+mod items;
 mod near;
 mod snapshot;
 
@@ -17,6 +18,8 @@ use trunkline_model::{Service, ServiceId};
 use crate::discover::About;
 use crate::search::{Encoded, Hit, Nearness, SearchIndex, told};
 pub use entries::{ItemEntry, ToolEntry};
+pub use items::ItemKind;
+use items::Items;
 pub use snapshot::Snapshot;
 
 /// How the tools and prompts of a service are named to callers.
@@ -74,6 +77,7 @@ pub struct Catalog {
     snapshot: ArcSwap<Snapshot>,
     rebuild: parking_lot::Mutex<u64>,
     search: RwLock<SearchIndex>,
+    items: RwLock<Items>,
 }
 
 impl Catalog {
@@ -85,6 +89,7 @@ impl Catalog {
             snapshot: ArcSwap::default(),
             rebuild: parking_lot::Mutex::new(0),
             search: RwLock::default(),
+            items: RwLock::default(),
         }
     }
 
@@ -107,6 +112,7 @@ impl Catalog {
         let new = Arc::new(Snapshot::build(&self.services.load(), *generation));
         let old = self.snapshot.swap(new.clone());
         self.find_again(&old, &new);
+        self.items.write().update(&old, &new);
         Changes {
             tools: !old.tools.values().map(|t| &t.listed).eq(new.tools.values().map(|t| &t.listed)),
             prompts: !listed(&old.prompts).eq(listed(&new.prompts)),
@@ -145,6 +151,18 @@ impl Catalog {
         let hits = self.search.read().search_encoded(request, encoded, limit, may);
         let entry = |hit: Hit| Some((snapshot.tools.get(&hit.key)?.clone(), hit.score));
         hits.into_iter().filter_map(entry).collect()
+    }
+
+    /// The prompts, resources and templates that are near to a request in plain words, of those that `may` be told of.
+    #[must_use]
+    pub fn search_items(
+        &self,
+        request: &str,
+        most: usize,
+        may: impl Fn(ItemKind, &ItemEntry) -> bool,
+    ) -> Vec<(ItemKind, ItemEntry)> {
+        let snapshot = self.snapshot();
+        self.items.read().find(&snapshot, request, most, may)
     }
 
     /// Tools that have no vector of a stronger encoder, at most so many.

@@ -10,4 +10,4 @@ pub mod intent;
 pub mod search;
 mod text;
 
-pub use catalog::{Catalog, Changes, ItemEntry, Names, Registered, Snapshot, ToolEntry};
+pub use catalog::{Catalog, Changes, ItemEntry, ItemKind, Names, Registered, Snapshot, ToolEntry};

@@ -7,6 +7,7 @@
 
 mod ask;
 mod describe;
+mod items;
 mod listing;
 mod read;
 mod search;
@@ -26,6 +27,7 @@ use trunkline_model::{
 use crate::{Error, Gateway};
 pub use ask::{ArgumentModel, IntentConfig, Prompt, Writer};
 pub(crate) use ask::{Conversations, Forms, Intentions, SAID, STREAM};
+pub(crate) use items::FoundItem;
 pub use listing::{Listing, Show};
 pub(crate) use listing::{is_listed, tokens};
 pub(crate) use searches::Searches;

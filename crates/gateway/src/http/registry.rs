@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
 use crate::leases::{Lease, Registration};
+use crate::meta_tools::FoundItem;
 use crate::server::read_body;
 use crate::{Error, Gateway};
 
@@ -62,6 +63,8 @@ pub(crate) struct Request {
 pub(crate) struct Fitting {
     /// The best first.
     tools: Vec<Fits>,
+    /// Prompts, resources and templates of resources that are near to it.
+    items: Vec<FoundItem>,
     /// Why the encoder of the configuration had no part in it; not there where it had, or where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     without_encoder: Option<String>,
@@ -102,6 +105,7 @@ pub(crate) async fn search(
         let decided = rules.authorizer.decide(&principal, &spec.service, &spec.name, Operation::CallTool);
         decided.allow && entry.service.is_up()
     });
+    let items = gateway.items_near(&request.q, &principal);
     gateway.telemetry.took(Kpi::ServiceDiscovery, begun.elapsed());
     let fits = |(entry, score): (ToolEntry, f32)| {
         let spec = entry.tool.spec();
@@ -114,7 +118,7 @@ pub(crate) async fn search(
             score,
         }
     };
-    Ok(Json(Fitting { tools: found.into_iter().map(fits).collect(), without_encoder: asked.without }))
+    Ok(Json(Fitting { items, tools: found.into_iter().map(fits).collect(), without_encoder: asked.without }))
 }
 
 /// Registers an instance of a service, or renews its lease: called again before its time is over.

@@ -68,7 +68,8 @@ pub(super) async fn execute(
     gateway.searches.asked(context, &query, found.iter().map(|(entry, _)| entry.name.clone()));
     let without = asked.without.map(|why| format!("\nSearched without the encoder: {}", cut(&why, 200)));
     let without = without.unwrap_or_default();
-    if found.is_empty() {
+    let items = gateway.items_near(&query, &context.principal);
+    if found.is_empty() && items.is_empty() {
         let text = format!(
             "No tool fits. Say it in other words, or look at what there is: {DESCRIBE} without a name.{without}"
         );
@@ -79,6 +80,9 @@ pub(super) async fn execute(
         let spec = entry.tool.spec();
         let about = summary(&spec.description, SUMMARY);
         let _ = writeln!(text, "{} [{}] {about}", signature(entry), effects(spec.effects));
+    }
+    for item in &items {
+        let _ = writeln!(text, "{}", item.line());
     }
     let _ = write!(text, "Call with {CALL}; all of a tool: {DESCRIBE}.{without}");
     Ok(ToolResult::text(&text, false).into())

@@ -6,9 +6,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::support::client::{Legacy, Modern};
-use super::support::http;
-use super::support::process::{Gateway, TRUNKLINE};
+use super::support::process::{Gateway, TRUNKLINE, as_child};
 use super::support::shop::Shop;
+use super::support::{eventually, http};
 
 /// Two services of items: of one it is said what it can do, of the other only the names tell.
 const ITEMS: &str = r#"
@@ -165,4 +165,46 @@ async fn what_was_shown_is_done_or_forgotten_by_who_it_was_shown_to_and_once() {
     gateway.call("ask", &json!({"request": "cancel order ord-1005"}), &headers).await;
     gateway.call("ask", &json!({"request": "go ahead"}), &headers).await;
     assert_eq!(status("ord-1005").await, "cancelled");
+}
+
+#[tokio::test]
+async fn prompts_and_resources_are_found_beside_tools_by_who_may_get_them() {
+    let services = format!("services:\n{}", as_child("notes", &[]));
+    let gateway = Gateway::start(&services).await;
+    let client = Modern::new(gateway.address);
+    let find = async |query: &str| {
+        let found = client.call("search_tools", json!({"query": query})).await;
+        found["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{found}")).to_owned()
+    };
+    let prompt = find("a prompt with two arguments").await;
+    assert!(prompt.contains("prompt notes__test_prompt_with_arguments [prompts/get]"), "{prompt}");
+    let resource = find("a text that never changes").await;
+    assert!(resource.contains("resource test://static-text [resources/read]"), "{resource}");
+    let template = find("the data for an id").await;
+    assert!(template.contains("template test://template/{id}/data [resources/read]"), "{template}");
+    // Tools stand first, and what is near to nothing is not told of.
+    assert!(!prompt.starts_with("prompt "), "{prompt}");
+    let none = find("refund the payment of yesterday").await;
+    assert!(!none.contains("[prompts/get]") && !none.contains("[resources/read]"), "{none}");
+    let by_http = gateway.get("/v1/search?q=a+text+that+never+changes").await.json().await;
+    let item = &by_http["items"][0];
+    assert_eq!(
+        (&item["kind"], &item["name"]),
+        (&json!("resource"), &json!("test://static-text")),
+        "{by_http}"
+    );
+    // What one may not get is not there.
+    let deny = "policy: { rules: [{ effect: deny, service: notes, tool: \"*static*\" }] }\n";
+    gateway.configure(&format!("{services}{deny}"));
+    eventually("it is not told of", async || {
+        (!find("a text that never changes").await.contains("test://static-text")).then_some(())
+    })
+    .await;
+    assert!(find("a prompt with two arguments").await.contains("[prompts/get]"));
+    // What goes is no longer found.
+    gateway.configure("services: { other: { process: { tools: { hello: { description: Says hello., argv: [echo] } } } } }\n");
+    eventually("they are gone", async || {
+        (!find("a prompt with two arguments").await.contains("[prompts/get]")).then_some(())
+    })
+    .await;
 }
