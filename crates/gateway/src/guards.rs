@@ -118,6 +118,11 @@ impl Guards {
         self.services.lock().get(service).map(|guard| guard.choice())
     }
 
+    /// How the guard of a tool (`service/tool`) is, where it was called.
+    pub(crate) fn state(&self, label: &str) -> Option<GuardState> {
+        self.tools.read().get(label).map(|(_, guard)| guard.state())
+    }
+
     /// How the guards of a service's tools are.
     pub(crate) fn states(&self, service: &ServiceId) -> Vec<Guarded> {
         let tools = self.tools.read();

@@ -120,8 +120,7 @@ impl Limits {
                 && rule.service.matches(service.as_str())
                 && rule.tool.matches(own)
         };
-        let price =
-            self.priced.iter().position(|p| p.service.matches(service.as_str()) && p.tool.matches(own));
+        let price = self.priced_at(service, own);
         let mut charged = Charged { limits: self.clone(), taken: Vec::new(), price };
         let (now, mut quotas) = (Instant::now(), Vec::new());
         for (index, rule) in self.rules.iter().enumerate().filter(|(_, rule)| holds(rule)) {
@@ -151,6 +150,16 @@ impl Limits {
             context.client.quotas(&quotas);
         }
         Ok(Ticket((!charged.taken.is_empty()).then(|| Box::new(charged))))
+    }
+
+    /// What a call of a thousand tokens costs, in millionths.
+    pub(crate) fn price_of(&self, service: &ServiceId, own: &str) -> u64 {
+        let price = self.priced.get(self.priced_at(service, own).unwrap_or(usize::MAX));
+        price.map_or(0, |price| price.call.saturating_add(price.thousand_tokens))
+    }
+
+    fn priced_at(&self, service: &ServiceId, own: &str) -> Option<usize> {
+        self.priced.iter().position(|p| p.service.matches(service.as_str()) && p.tool.matches(own))
     }
 
     /// What a call costs for so many bytes of it, in millionths.

@@ -8,6 +8,7 @@ mod intents;
 mod memory;
 mod model;
 mod previews;
+mod route;
 mod told;
 mod understand;
 
@@ -79,6 +80,7 @@ pub(super) async fn execute(
     if !entities.is_empty() {
         gateway.said(context, Event::Mentioned { at: now, entities });
     }
+    gateway.route(&mut wishes, &hearing);
     gateway.write_arguments(&mut wishes, &hearing).await;
     gateway.ask_back(&mut wishes, &hearing).await;
     let ready: Vec<(&ToolEntry, Json)> = wishes.iter().filter_map(call_of).collect();

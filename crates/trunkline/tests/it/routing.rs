@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::instances::Stub;
 use super::support::client::{Legacy, Modern};
 use super::support::process::{Gateway, TRUNKLINE, as_child};
 use super::support::shop::Shop;
@@ -207,4 +208,58 @@ async fn prompts_and_resources_are_found_beside_tools_by_who_may_get_them() {
         (!find("a prompt with two arguments").await.contains("[prompts/get]")).then_some(())
     })
     .await;
+}
+
+/// Two services that tell the same.
+const SHIPS: &str = "openapi: 3.1.0
+info: {title: ships, version: 1.0.0}
+paths:
+  /name:
+    get:
+      operationId: getName
+      summary: Tells the name of the ship in the harbour.
+      responses: {'200': {description: its name, content: {application/json: {schema: {type: object}}}}}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_services_the_one_is_asked_that_costs_less_and_is_well_and_the_reason_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = folder.path().join("ships.yaml");
+    std::fs::write(&document, SHIPS).unwrap();
+    let (one, mut two) = (Stub::start("one").await, Stub::start("two").await);
+    let service = |name: &str, stub: &Stub| {
+        let (document, address) = (document.display(), stub.address);
+        format!(
+            "  {name}: {{ capabilities: [ship.name], openapi: {{ document: {document}, base_url: \"http://{address}/\" }} }}\n"
+        )
+    };
+    let gateway = Gateway::start(&format!(
+        "services:\n{}{}prices: [{{ service: first, call: 0.05 }}, {{ service: second, call: 0.01 }}]\n",
+        service("first", &one),
+        service("second", &two)
+    ))
+    .await;
+    let ask = async || {
+        let request = json!({"request": "what is the name of the ship in the harbour"});
+        let answer = gateway.call("ask", &request, &[]).await.json().await;
+        let result = &answer["result"];
+        let route = &result["_meta"]["trunkline.dev/ask"]["wishes"][0]["route"];
+        (result["structuredContent"]["name"].clone(), route.clone(), answer.clone())
+    };
+    let (name, route, answer) = ask().await;
+    assert_eq!(name, "two", "{answer}");
+    assert_eq!(
+        route,
+        json!({"capability": "ship.name", "others": [{"tool": "first__getName", "why_not": "costs 0.05 a call and not 0.01"}]})
+    );
+    // Where that one fails, it is left alone until it is back.
+    two.kill().await;
+    for _ in 0..6 {
+        assert_ne!(gateway.call("second__getName", &json!({}), &[]).await.status, 200);
+    }
+    let (name, route, answer) = ask().await;
+    assert_eq!(name, "one", "{answer}");
+    assert_eq!(route["others"][0]["tool"], "second__getName", "{answer}");
+    let why = route["others"][0]["why_not"].as_str().unwrap();
+    assert!(why.contains("is left alone") || why.contains("not there"), "{why}");
 }

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use trunkline_model::{CallContext, Json, Question};
 
 use super::super::signature::{cut, summary};
-use super::model::By;
 use super::understand::{Aim, Hearing, Meaning, Plan, Wish};
 use crate::Gateway;
 
@@ -59,7 +58,7 @@ impl Gateway {
                     (aim.confidence, aim.why) = (1.0, "chosen by the caller".to_owned());
                     let known = self.known(wish.text, hearing);
                     let filled = self.filled(&aim, wish.text, &known);
-                    wish.meaning = Meaning::This(Box::new(Plan { aim, filled, by: By::Ours }));
+                    wish.meaning = Meaning::This(Box::new(Plan::ours(aim, filled)));
                 }
                 Meaning::This(plan) => {
                     let value = |field: &Field| Some((field.path.clone()?, given(field)?));

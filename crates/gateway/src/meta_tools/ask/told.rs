@@ -90,10 +90,13 @@ pub(super) fn told(wishes: &[Wish<'_>], held: bool, without: Option<&str>) -> To
 
 /// A call that was understood, and what is to be asked about it. Returns whether there is something.
 fn planned(text: &mut String, words: &str, plan: &Plan) -> bool {
-    let Plan { aim, filled, by } = plan;
+    let Plan { aim, filled, by, route } = plan;
     let does = effects(aim.entry.tool.spec().effects);
     let _ = writeln!(text, "{} {} [{does}]", aim.entry.name, filled.arguments);
     let _ = writeln!(text, "  {}", because(aim));
+    if let Some(route) = route {
+        let _ = writeln!(text, "  {}", cut(&route.in_words(), 300));
+    }
     if let By::Instead(why) = by {
         let _ = writeln!(text, "  Read without the model: {}", cut(why, 200));
     }
@@ -129,8 +132,11 @@ fn because(aim: &Aim) -> String {
     format!("{intent}{:.0} % sure: {}", 100.0 * aim.confidence, cut(&aim.why, 160))
 }
 
-/// Who read the arguments, where a model should have.
+/// Why it is this service, where several can do it, and who read the arguments, where a model should have.
 fn with_reader(mut told: Value, plan: &Plan) -> Value {
+    if let Some(route) = &plan.route {
+        told["route"] = route.told();
+    }
     match &plan.by {
         By::Ours => {}
         By::Model => told["arguments_by"] = json!("model"),

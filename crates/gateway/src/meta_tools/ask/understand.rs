@@ -10,6 +10,7 @@ use trunkline_model::CallContext;
 use super::super::SERVICE;
 use super::intents::{Intended, IntentConfig, Meant, is_flow};
 use super::model::By;
+use super::route::Route;
 use crate::Gateway;
 use crate::encoder::Asked;
 
@@ -73,7 +74,7 @@ pub(super) struct Aim {
     /// Arguments that are settled.
     pub(super) fixed: Map<String, Value>,
     /// How near it is in meaning, from -1 to 1.
-    near: f32,
+    pub(super) near: f32,
 }
 
 /// What is meant, and the arguments that were found.
@@ -81,6 +82,15 @@ pub(super) struct Plan {
     pub(super) aim: Aim,
     pub(super) filled: Filled,
     pub(super) by: By,
+    /// Why it is this service's tool, where others can do the same.
+    pub(super) route: Option<Route>,
+}
+
+impl Plan {
+    /// With arguments that we have read.
+    pub(super) fn ours(aim: Aim, filled: Filled) -> Self {
+        Self { aim, filled, by: By::Ours, route: None }
+    }
 }
 
 /// Who asks, and what was said before.
@@ -244,7 +254,7 @@ impl Gateway {
             aim.fixed.insert(whole, json!(text));
         }
         let filled = self.filled(&aim, text, &self.known(text, hearing));
-        Some(Meaning::This(Box::new(Plan { aim, filled, by: By::Ours })))
+        Some(Meaning::This(Box::new(Plan::ours(aim, filled))))
     }
 
     /// The flow of a name, where the caller may run it.
@@ -269,7 +279,7 @@ impl Gateway {
             Intended::This(meant) => self.aim_of(&meant.config).map(|entry| {
                 let aim = Aim::of(entry, meant, None);
                 let filled = self.filled(&aim, text, &known);
-                Meaning::This(Box::new(Plan { aim, filled, by: By::Ours }))
+                Meaning::This(Box::new(Plan::ours(aim, filled)))
             }),
             Intended::Unclear(some) => {
                 let aim = |meant: Meant| Some(Aim::of(self.aim_of(&meant.config)?, meant, None));
@@ -294,7 +304,8 @@ impl Gateway {
             let flows = trunkline_orchestrator::service::SERVICE;
             let built_in = spec.service.as_str() == SERVICE
                 || spec.service.as_str() == flows && trunkline_orchestrator::service::is_built_in(&spec.name);
-            !built_in && entry.service.is_up() && self.shows(&hearing.context.principal, spec)
+            let there = || entry.service.is_up() || self.has_equal(entry, hearing);
+            !built_in && self.shows(&hearing.context.principal, spec) && there()
         });
         let nearness = self.catalog.nearness(&spelled, found.iter().map(|(entry, _)| entry));
         let surest = nearness.iter().map(Nearness::sure).fold(0.0_f32, f32::max);
@@ -376,7 +387,7 @@ fn choose(mut choices: Vec<Choice>, chance: f32) -> Meaning {
     if choices.len() == 1 || choices.iter().all(|choice| choice.reads()) && choices[0].filled.call().is_some()
     {
         let Choice { aim, filled, .. } = choices.swap_remove(0);
-        return Meaning::This(Box::new(Plan { aim, filled, by: By::Ours }));
+        return Meaning::This(Box::new(Plan::ours(aim, filled)));
     }
     Meaning::Unclear(choices.into_iter().map(|choice| choice.aim).collect())
 }
