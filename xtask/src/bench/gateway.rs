@@ -23,6 +23,7 @@ const SERVICES: &str = "  up:
       url: URL/mcp
       tools:
         echo: {effects: {read_only: true}}
+doors: {listing: {show: all}}
 ";
 
 /// A pass-through that does nothing: what any hop costs on this machine.

@@ -76,7 +76,7 @@ impl Ours {
             fs::write(folder.join("flows").join(format!("{name}.yaml")), text)?;
         }
         let text = format!(
-            "listen: 127.0.0.1:0\ndata_dir: {}\nservices:\n  small: {{openapi: {{document: {}, base_url: \"http://127.0.0.1:{}\"}}}}\n\
+            "listen: 127.0.0.1:0\ndata_dir: {}\nservices:\n  small: {{openapi: {{document: {}, base_url: \"http://127.0.0.1:{}\"}}, resilience: {{adaptive: {{enabled: false}}}}}}\n\
              flows:\n  definitions: [{}]\n  tools: {{small__hold: {{keyed: true}}}}\n",
             folder.join("state").display(),
             folder.join("small.yaml").display(),
